@@ -1,0 +1,59 @@
+"""Conditionals: modules whose `forward(*given)` is a Distribution. Encoder, decoder and prior are all of this kind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from vaekit.distributions.families import Family
+
+
+class Conditional(nn.Module, ABC):
+    """Interface of q(z | x, c), p(x | z, c) and p(z | c)."""
+
+    @abstractmethod
+    def forward(self, *given: Tensor) -> Distribution:
+        """The distribution given these tensors; leading dimensions become its batch shape."""
+
+
+class Parametric(Conditional):
+    """A network followed by a family: the usual encoder and decoder."""
+
+    def __init__(self, network: nn.Module, family: Family) -> None:
+        super().__init__()
+        self.network, self.family = network, family
+
+    def forward(self, *given: Tensor) -> Distribution:
+        return self.family(self.network(*given))
+
+
+class StandardNormal(Conditional):
+    """The prior N(0, I) over `dim` latent dimensions."""
+
+    loc: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+
+    def forward(self, *given: Tensor) -> Distribution:
+        return Independent(Normal(self.loc, torch.ones_like(self.loc), validate_args=False), 1, validate_args=False)
+
+
+class Standardise(nn.Module):
+    """(x - shift) / scale, fixed: what an encoder of real-valued data does first."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shift: float | tuple[float, ...], scale: float | tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.tensor(shift), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.shift) / self.scale

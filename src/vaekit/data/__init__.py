@@ -1,0 +1,7 @@
+"""Sources to tensors: readers, schema, splits and batches."""
+
+from vaekit.data.dataset import Batch, Dataset, Split, as_split
+from vaekit.data.schema import Schema
+from vaekit.data.sources import BUILT_IN, load
+
+__all__ = ["BUILT_IN", "Batch", "Dataset", "Schema", "Split", "as_split", "load"]

@@ -1,0 +1,108 @@
+"""Arrays to examples: which axis is what, which values are discrete, and how rows are split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.schema import Schema
+from vaekit.errors import DataError
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a reader returns: values as they were stored, class numbers, names of the classes.
+
+    `parts` gives the row numbers of (train, validation, test) where the source has its own division, else None.
+    `maximum` is the integer that stands for 1.0 in integer data, where the reader knows it.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    maximum: int | None = None
+
+
+def image_axes(values: np.ndarray, owner: str) -> np.ndarray:
+    """(n, D), (n, H, W), (n, H, W, C) or (n, C, H, W) -> (n, D) or (n, C, H, W), C being 1 or 3."""
+    if values.ndim == 2:
+        return values
+    if values.ndim == 3:
+        return values[:, None]
+    if values.ndim == 4 and values.shape[1] in (1, 3) and values.shape[3] not in (1, 3):
+        return values
+    if values.ndim == 4 and values.shape[3] in (1, 3):
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    if values.ndim == 4 and values.shape[1] in (1, 3):
+        return values
+    raise DataError(
+        f"{owner}: shape {values.shape} is none of (n, d), (n, height, width), (n, height, width, 1 or 3) "
+        "or (n, 1 or 3, height, width); reshape the array"
+    )
+
+
+def check_values(values: np.ndarray, owner: str) -> None:
+    """Raise DataError on an empty, non-numeric or non-finite array, naming the first bad row."""
+    if values.dtype.kind not in "buif":
+        raise DataError(f"{owner}: values of type {values.dtype} are not numbers; save a numeric array")
+    if values.size == 0:
+        raise DataError(f"{owner}: holds no values (shape {values.shape})")
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values.reshape(len(values), -1)).all(1)
+        if not finite.all():
+            row = int(np.flatnonzero(~finite)[0])
+            raise DataError(f"{owner}: row {row} holds a value that is not finite (NaN or infinity); drop or fill such rows")
+
+
+def as_stored(values: np.ndarray, maximum: int | None) -> tuple[Tensor, int | None]:
+    """Values as a tensor: small whole numbers become uint8 with their maximum, others float32 with None.
+
+    Whole numbers from 0 to 255 are levels of gray: as many as the data show below 64, otherwise 256, unless the reader
+    knows better.
+    """
+    if values.dtype == bool:
+        return torch.from_numpy(values.view(np.uint8)), 1
+    low, high = values.min(), values.max()
+    whole = values.dtype.kind in "ui" or (high <= 255 and bool((values == np.rint(values)).all()))
+    if whole and low >= 0 and high <= 255:
+        top = maximum or (max(1, int(high)) if high < 64 else 255)
+        return torch.from_numpy(np.ascontiguousarray(values.astype(np.uint8, copy=False))), top
+    if max(abs(float(low)), abs(float(high))) > 1e15:
+        raise DataError(f"values from {low:g} to {high:g} do not fit single precision; rescale them")
+    return torch.from_numpy(np.ascontiguousarray(values.astype(np.float32))), None
+
+
+def describe(train: Tensor, maximum: int | None, classes: tuple[str, ...] | None) -> Schema:
+    """The schema of training rows: (n, *shape), integers 0..maximum or floats."""
+    shape = tuple(train.shape[1:])
+    kind = "image" if len(shape) == 3 else "vector"
+    if maximum is not None:
+        mean = train.double().mean(0) / maximum
+        return Schema(kind, shape, levels=maximum + 1, classes=classes, mean=mean.float())
+    low, high = float(train.min()), float(train.max())
+    mean = train.double().mean(0)
+    if low >= 0 and high <= 1:
+        return Schema(kind, shape, low=low, high=high, classes=classes, mean=mean.float())
+    shift, scale = _location_scale(train, per_column=kind == "vector")
+    return Schema(kind, shape, None, low, high, shift, scale, classes, mean.float())
+
+
+def _location_scale(train: Tensor, per_column: bool) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+    if not per_column:
+        return float(train.double().mean()), float(train.double().std(correction=0)) or 1.0
+    scale = train.double().std(0, correction=0)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    return tuple(train.double().mean(0).tolist()), tuple(scale.tolist())
+
+
+def divide(n: int, seed: int, owner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers of training (70 %), validation (10 %) and test (20 %), drawn from `seed`."""
+    if n < 10:
+        raise DataError(f"{owner}: {n} examples are too few to train, validate and test on; give at least 10")
+    order = np.random.default_rng(seed).permutation(n)
+    tenth = n // 10
+    return order[3 * tenth :], order[2 * tenth : 3 * tenth], order[: 2 * tenth]

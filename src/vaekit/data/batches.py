@@ -1,0 +1,37 @@
+"""Training batches whose order is a function of (seed, epoch) alone, so that a repeated or resumed run is the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from vaekit.data.dataset import Batch, Split
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Number of batches in one pass over n rows; the last may be smaller."""
+    return -(-n // batch_size)
+
+
+def epoch_batches(
+    split: Split, batch_size: int, *, seed: int, epoch: int, device: torch.device, share: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """One pass over the rows in a fresh order.
+
+    Args:
+        split: the rows.
+        batch_size: rows per batch, over all processes together.
+        seed, epoch: the order and the dynamic binarisation are drawn from these two and nothing else.
+        device: where the batches go.
+        share: (rank, number of processes): this process's part of every batch.
+    """
+    rank, world = share
+    # SFC64 gives random bytes fastest; the rank is in the key because each process binarises its own rows
+    rng = np.random.Generator(np.random.SFC64([seed, epoch, rank, 1]))
+    order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(split)))
+    for start in range(0, len(split), batch_size):
+        rows = order[start : start + batch_size]
+        x = split.rows(rows if world == 1 else rows[rank::world], rng)
+        yield Batch(x if device.type == "cpu" else x.to(device, non_blocking=True))

@@ -1,0 +1,114 @@
+"""Examples in memory: a Split, and a Dataset of three of them with one schema."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.binarize import bernoulli_pixels
+from vaekit.data.schema import Schema
+from vaekit.errors import DataError
+
+
+class Batch(NamedTuple):
+    """What an objective receives: data `x` (B, *shape) and, for a conditional model, the condition `c` (B, ...)."""
+
+    x: Tensor
+    c: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one part of the data, kept as they are stored (8-bit images stay uint8).
+
+    Args:
+        values: (n, *shape), uint8 for discrete data (0 .. maximum), float for continuous data.
+        labels: (n,) int64 class numbers, or None.
+        maximum: the integer that stands for 1.0; None for float values, which are used as they are.
+        dynamic: draw each pixel anew as Bernoulli(value / maximum) whenever a training batch is taken.
+        name: for messages: "train", "validation" or "test".
+    """
+
+    values: Tensor
+    labels: Tensor | None = None
+    maximum: int | None = None
+    dynamic: bool = False
+    name: str = "data"
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def rows(self, index: Tensor | slice, rng: np.random.Generator | None = None) -> Tensor:
+        """The rows at `index` as a model sees them, (B, *shape) float32; `rng` draws the pixels of a dynamic split."""
+        values = self.values[index]
+        if self.maximum is None:
+            return values
+        if self.dynamic:
+            if rng is None:
+                raise DataError(f"{self.name}: dynamically binarised rows need a random generator; call fixed() first")
+            return bernoulli_pixels(values, self.maximum, rng).float()
+        return values.float() if self.maximum == 1 else values.float().mul_(1.0 / self.maximum)
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """The rows in order, in batches of `batch_size`."""
+        for start in range(0, len(self), batch_size):
+            yield self.rows(slice(start, start + batch_size))
+
+    def fixed(self, seed: int = 0) -> Split:
+        """This split with its pixels drawn once from `seed` where it is dynamic; itself otherwise."""
+        if not self.dynamic or self.maximum is None:
+            return self
+        bits = bernoulli_pixels(self.values, self.maximum, np.random.default_rng(seed))
+        return replace(self, values=bits, maximum=1, dynamic=False)
+
+    def head(self, n: int) -> Split:
+        """The first `n` rows."""
+        return replace(self, values=self.values[:n], labels=None if self.labels is None else self.labels[:n])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The number of rows and a SHA-256 of their stored values and labels."""
+        digest = hashlib.sha256(repr((tuple(self.values.shape), str(self.values.dtype), self.maximum)).encode())
+        for part in (self.values, self.labels):
+            if part is not None:
+                digest.update(part.contiguous().numpy().data)
+        return {"n": len(self), "sha256": digest.hexdigest()}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training, validation and test rows with one schema; `source` says in JSON values where they came from."""
+
+    schema: Schema
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def splits(self) -> dict[str, Split]:
+        """The splits that are there, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """Source, schema and the fingerprint of every split, as kept in a run's `data.json`."""
+        return {
+            "source": self.source,
+            "schema": self.schema.to_json(),
+            "splits": {name: split.fingerprint() for name, split in self.splits().items()},
+        }
+
+
+def as_split(rows: Any) -> Split:
+    """A Split from a Split, a tensor or an array: integers of any kind are not scaled, floats are used as they are."""
+    if isinstance(rows, Split):
+        return rows
+    values = torch.as_tensor(rows)
+    if values.dim() < 2:
+        raise DataError(f"data: expected rows (n, ...), got shape {tuple(values.shape)}")
+    return Split(values if values.is_floating_point() else values.float())

@@ -1,0 +1,114 @@
+"""A folder of images -> one uint8 array. The class of an image is the name of its sub-folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vaekit.data.arrays import Raw
+from vaekit.errors import DataError
+
+_LARGEST_DEFAULT = 64
+"""Side length above which images are shrunk unless a size is asked for."""
+
+
+def read_folder(folder: Path, image_size: tuple[int, int] | None) -> Raw:
+    """Read every image below `folder`.
+
+    Gray images stay gray when all are gray, otherwise all become RGB; transparent pixels lie on white, 16-bit gray is
+    brought to 8 bits, the camera's orientation is applied, an animation gives its first frame.
+
+    Args:
+        folder: holds images, or one sub-folder per class that does.
+        image_size: (height, width) to bring every image to (scaled and centre-cropped). None keeps the images' own
+            size when they share one of at most 64 pixels a side; otherwise 64 by 64, or the smallest side if less.
+
+    Raises:
+        DataError: no image, an unreadable image (named), or images of which some have a class and some have none.
+    """
+    files = _image_files(folder)
+    labels, classes = _classes(folder, files)
+    size, mode = _common_form(files, image_size)
+    channels = 3 if mode == "RGB" else 1
+    values = np.empty((len(files), channels, *size), np.uint8)
+    for row, file in enumerate(files):
+        pixels = np.asarray(_fit(_open(file, mode), size))
+        values[row] = pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
+    return Raw(values, labels, classes, maximum=255)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    from PIL import Image
+
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+    files = sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    if not files:
+        raise DataError(f"{folder}: no images found; give a folder of PNG or JPEG files, or of one sub-folder per class")
+    return files
+
+
+def _classes(folder: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    names = [p.relative_to(folder).parts[0] if p.parent != folder else None for p in files]
+    if all(name is None for name in names):
+        return None, None
+    if None in names:
+        raise DataError(f"{files[names.index(None)]}: lies beside class folders; move it into one of them")
+    classes = tuple(sorted({name for name in names if name is not None}))
+    if len(classes) == 1:
+        return None, None
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[name] for name in names if name is not None], np.int64), classes
+
+
+def _common_form(files: list[Path], image_size: tuple[int, int] | None) -> tuple[tuple[int, int], str]:
+    """The (height, width) and the mode ("L" or "RGB") that all images are brought to; reads headers only."""
+    sizes, gray = set(), True
+    for file in files:
+        with _opened(file) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            sizes.add(image.size if turned else image.size[::-1])
+            gray = gray and image.mode in ("1", "L", "LA", "La", "I", "F") or gray and image.mode.startswith("I;16")
+    if image_size is None:
+        shared = next(iter(sizes)) if len(sizes) == 1 else None
+        if shared and max(shared) <= _LARGEST_DEFAULT:
+            image_size = shared
+        else:
+            image_size = (min(_LARGEST_DEFAULT, *(min(s) for s in sizes)),) * 2
+    return image_size, "L" if gray else "RGB"
+
+
+def _opened(file: Path):  # type: ignore[no-untyped-def]  # Pillow's image, imported lazily
+    from PIL import Image
+
+    try:
+        return Image.open(file)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: cannot be read as an image ({error}); repair or remove it") from error
+
+
+def _open(file: Path, mode: str):  # type: ignore[no-untyped-def]
+    from PIL import Image, ImageOps
+
+    try:
+        with _opened(file) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: damaged image ({error}); repair or remove it") from error
+    if image.mode.startswith("I") or image.mode == "F":
+        pixels = np.asarray(image, np.float64)
+        image = Image.fromarray((pixels / (257.0 if pixels.max() > 255 else 1.0)).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def _fit(image, size: tuple[int, int]):  # type: ignore[no-untyped-def]
+    """Scale and centre-crop to (height, width) without changing the picture's proportions."""
+    from PIL import Image, ImageOps
+
+    height, width = size
+    return image if image.size == (width, height) else ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)

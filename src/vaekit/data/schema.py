@@ -1,0 +1,78 @@
+"""What one example is: its shape, its values and its classes, as JSON and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import DataError
+
+Support = Literal["binary", "discrete", "unit", "real"]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The form of one example as models see it.
+
+    Discrete data (`levels` set) are stored as integers 0 .. levels - 1 and reach a model as the evenly spaced values
+    0, 1/(levels-1), ..., 1. Continuous data reach it unchanged; `shift` and `scale` then say where they lie, so that a
+    network may work on (x - shift) / scale while every density stays in the data's own units.
+
+    Args:
+        kind: "image" (shape (C, H, W)) or "vector" (shape (D,)).
+        shape: the shape of one example.
+        levels: number of values of discrete data (2 = binary, 256 = 8-bit), None for continuous data.
+        low, high: the smallest and the largest value a model sees.
+        shift, scale: a number, or for vectors one per column; (0, 1) unless the data are real-valued.
+        classes: names of the classes in the order of the integer labels, None without labels.
+        mean: training mean of each element (`shape`), the start of a decoder's output bias; not part of the JSON,
+            because a trained model carries it in its weights.
+    """
+
+    kind: Literal["image", "vector"]
+    shape: tuple[int, ...]
+    levels: int | None = None
+    low: float = 0.0
+    high: float = 1.0
+    shift: float | tuple[float, ...] = 0.0
+    scale: float | tuple[float, ...] = 1.0
+    classes: tuple[str, ...] | None = None
+    mean: Tensor | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def support(self) -> Support:
+        """Where the values lie: {0, 1}, an even grid on [0, 1], the interval [0, 1], or the real line."""
+        if self.levels is not None:
+            return "binary" if self.levels == 2 else "discrete"
+        return "unit" if self.low >= 0 and self.high <= 1 else "real"
+
+    @property
+    def size(self) -> int:
+        """Number of elements of one example."""
+        return math.prod(self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of JSON values from which `from_json` makes an equal schema."""
+        kept = {f.name for f in fields(self)} - {"mean"}
+        return {key: value for key, value in asdict(self).items() if key in kept}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Schema:
+        """The schema that `to_json` wrote. Raises DataError on keys it does not know."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise DataError(f"schema: unknown key {sorted(unknown)[0]!r}; was it written by a newer vaekit?")
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+    def check(self, x: Tensor, owner: str) -> None:
+        """Raise DataError unless every row of `x` (B, *shape) could be an example of this schema."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise DataError(f"{owner}: expected examples of shape {self.shape}, got {tuple(x.shape[1:])}")
+        if self.levels is not None and x.numel():
+            steps = x * (self.levels - 1)
+            if bool(((steps - steps.round()).abs() > 1e-3).any()) or float(x.min()) < 0 or float(x.max()) > 1:
+                raise DataError(f"{owner}: values are not on the {self.levels} levels from 0 to 1 this model was made for")

@@ -1,0 +1,174 @@
+"""`load`: from the name of a source to a Dataset."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from vaekit.data.arrays import Raw, as_stored, check_values, describe, divide, image_axes
+from vaekit.data.binarize import draw_once
+from vaekit.data.dataset import Dataset, Split
+from vaekit.data.folder import read_folder
+from vaekit.data.idx import read_idx
+from vaekit.data.standard import IDX_SETS, read_digits, read_idx_set
+from vaekit.errors import DataError, UsageError
+
+Binarize = Literal["none", "static", "dynamic"]
+
+BUILT_IN = ("digits", *IDX_SETS)
+
+
+def load(
+    source: str | Path | np.ndarray | torch.Tensor = "digits",
+    labels: np.ndarray | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    binarize: Binarize = "none",
+    binarize_seed: int = 777,
+    split_seed: int = 0,
+) -> Dataset:
+    """Read a source of images or vectors and divide it into training, validation and test rows.
+
+    Args:
+        source: "digits", "mnist", "fashion-mnist", a folder of images, an IDX, .npy or .npz file, or an array of shape
+            (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w).
+        labels: class numbers (n,) when `source` is an array.
+        data_dir: where the files of mnist and fashion-mnist are; None looks at the environment variable VAEKIT_DATA,
+            then downloads them.
+        image_size: side in pixels, or (height, width), that the images of a folder are brought to.
+        binarize: "static" draws every pixel as black or white once, "dynamic" draws the training pixels anew each time
+            they are used; validation and test pixels are fixed either way.
+        binarize_seed: seed of the fixed pixels (777 as in the published figures on MNIST).
+        split_seed: seed of the split where the source has none of its own.
+
+    Raises:
+        DataError: the source is absent, damaged or not numeric; the message names file, row or key.
+    """
+    data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    raw, name = _read(source, labels, None if data_dir is None else Path(data_dir), size)
+    data = _assemble(raw, name, split_seed)
+    if binarize != "none":
+        data = _binarized(data, binarize, binarize_seed, name)
+    options = {"binarize": binarize, "binarize_seed": binarize_seed, "split_seed": split_seed, "image_size": size}
+    return replace(data, source={"name": name, **options})
+
+
+def _read(source: Any, labels: Any, data_dir: Path | None, size: tuple[int, int] | None) -> tuple[Raw, str]:
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return Raw(np.asarray(source), None if labels is None else np.asarray(labels)), "array"
+    name = str(source)
+    path = Path(name).expanduser()
+    if name in IDX_SETS:
+        return read_idx_set(name, data_dir), name
+    if name == "digits":
+        return read_digits(), name
+    if size is not None and min(size) < 1:
+        raise UsageError(f"image size {size}: expected at least one pixel a side")
+    if path.is_dir():
+        return read_folder(path, size), name
+    if not path.exists():
+        raise DataError(f"{name}: no such file or folder, and no built-in set ({', '.join(BUILT_IN)})")
+    if path.suffix in (".npy", ".npz"):
+        return _read_numpy(path), name
+    if path.suffix == ".gz" or "idx" in path.name or path.suffix == "":
+        return _read_idx_with_labels(path), name
+    raise DataError(f"{name}: unknown kind of file; give a folder of images, an IDX file, a .npy or a .npz")
+
+
+def _read_numpy(path: Path) -> Raw:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return Raw(content)
+        with content:
+            arrays = {key: content[key] for key in content.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        hint = "it holds Python objects, save numbers" if "pickle" in str(error) else f"{error}"
+        raise DataError(f"{path}: cannot be read as a NumPy file ({hint})") from error
+    except Exception as error:  # zipfile and NumPy's header parser raise errors of many kinds on damaged files
+        raise DataError(f"{path}: damaged NumPy file ({error})") from error
+    return _from_named(arrays, path)
+
+
+def _from_named(arrays: dict[str, np.ndarray], path: Path) -> Raw:
+    """x_train / x_test with y_train / y_test, or one array of examples beside one of labels."""
+    if {"x_train", "x_test"} <= set(arrays):
+        train, test = arrays["x_train"], arrays["x_test"]
+        if train.shape[1:] != test.shape[1:]:
+            raise DataError(f"{path}: x_train {train.shape} and x_test {test.shape} differ in shape")
+        labels = [arrays[k] for k in ("y_train", "y_test") if k in arrays]
+        rows = np.random.default_rng(0).permutation(len(train))
+        parts = (rows[len(train) // 10 :], rows[: len(train) // 10], np.arange(len(train), len(train) + len(test)))
+        both = np.concatenate([train, test])
+        return Raw(both, np.concatenate(labels).reshape(-1) if len(labels) == 2 else None, None, parts)
+    named = [key for key in ("images", "x", "X", "data", "arr_0") if key in arrays]
+    if not named and len(arrays) == 1:
+        named = list(arrays)
+    if not named:
+        raise DataError(f"{path}: no array named images, x, X or data among {', '.join(sorted(arrays)) or 'nothing'}")
+    labels = next((arrays[key] for key in ("labels", "y", "target") if key in arrays), None)
+    return Raw(arrays[named[0]], labels)
+
+
+def _read_idx_with_labels(path: Path) -> Raw:
+    """An IDX file of images, with the labels in the file of the same name but `labels-idx1` where there is one."""
+    values = read_idx(path)
+    if values.ndim == 1:
+        raise DataError(f"{path}: holds labels or single numbers (shape {values.shape}); give the file of the images")
+    sibling = path.with_name(path.name.replace("images", "labels").replace(f"idx{values.ndim}", "idx1"))
+    return Raw(values, read_idx(sibling) if sibling != path and sibling.is_file() else None)
+
+
+def _assemble(raw: Raw, owner: str, split_seed: int) -> Dataset:
+    if raw.values.ndim < 2:
+        raise DataError(f"{owner}: expected examples in rows, got shape {raw.values.shape}")
+    values = image_axes(raw.values, owner)
+    check_values(values, owner)
+    stored, maximum = as_stored(values, raw.maximum)
+    labels, classes = _class_numbers(raw, owner)
+    parts = raw.parts or divide(len(values), split_seed, owner)
+    train, validation, test = (
+        Split(stored[rows], None if labels is None else labels[rows], maximum, name=name)
+        for rows, name in zip(map(torch.from_numpy, parts), ("train", "validation", "test"), strict=True)
+    )
+    return Dataset(describe(train.values, maximum, classes), train, validation, test)
+
+
+def _class_numbers(raw: Raw, owner: str) -> tuple[torch.Tensor | None, tuple[str, ...] | None]:
+    """Labels of any kind as numbers 0 .. classes - 1 with their names."""
+    if raw.labels is None:
+        return None, None
+    labels = np.asarray(raw.labels).reshape(-1)
+    if len(labels) != len(raw.values):
+        raise DataError(f"{owner}: {len(labels)} labels for {len(raw.values)} examples")
+    if raw.classes is not None:
+        return torch.from_numpy(labels.astype(np.int64)), raw.classes
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError(f"{owner}: label {int(np.flatnonzero(~np.isfinite(labels))[0])} is not finite")
+    names, numbers = np.unique(labels, return_inverse=True)
+    if len(names) > max(2, len(labels) // 2):
+        return None, None  # every row has its own label: a target to regress on, not a class
+    text = tuple(str(int(v)) if labels.dtype.kind == "f" and v == int(v) else str(v) for v in names)
+    return torch.from_numpy(numbers.astype(np.int64)), text
+
+
+def _binarized(data: Dataset, how: Binarize, seed: int, owner: str) -> Dataset:
+    maximum, validation, test = data.train.maximum, data.validation, data.test
+    if maximum is None or validation is None or test is None:
+        raise DataError(f"{owner}: binarisation draws black or white from gray levels; these data are continuous")
+    if how not in ("static", "dynamic"):
+        raise UsageError(f"binarize {how!r}: expected none, static or dynamic")
+    # validation and test come first, so that their pixels are the same under both options
+    held = draw_once([validation.values, test.values], maximum, seed)
+    fixed = [Split(bits, s.labels, 1, name=s.name) for bits, s in zip(held, (validation, test), strict=True)]
+    train = replace(data.train, dynamic=True)
+    return Dataset(
+        replace(data.schema, levels=2), train.fixed(seed) if how == "static" else train, fixed[0], fixed[1]
+    )

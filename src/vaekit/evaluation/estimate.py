@@ -1,0 +1,53 @@
+"""Estimate: a figure with its standard error and with how it was obtained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One reported figure.
+
+    Args:
+        value: the figure, averaged over examples.
+        standard_error: of `value` as an estimate for new examples of the same kind; None where it has none.
+        n: number of examples behind it.
+        unit: "nats", "bits/dim", "dimensions", "accuracy" or "squared error".
+        estimator: how it was computed.
+        samples: draws of z for each example (K or L), None where none were made.
+    """
+
+    value: float
+    standard_error: float | None
+    n: int
+    unit: str
+    estimator: str
+    samples: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of JSON values; what is not finite becomes null."""
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+
+    def scaled(self, factor: float, unit: str, estimator: str | None = None) -> Estimate:
+        """The same figure in another unit."""
+        error = None if self.standard_error is None else abs(factor) * self.standard_error
+        return Estimate(factor * self.value, error, self.n, unit, estimator or self.estimator, self.samples)
+
+    def __str__(self) -> str:
+        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
+        return f"{self.value:.4g}{error} {self.unit}"
+
+
+def mean_of(values: Tensor | np.ndarray, unit: str, estimator: str, samples: int | None = None) -> Estimate:
+    """The mean of one value per example, with the standard error s / sqrt(n)."""
+    values = torch.as_tensor(values).double()
+    n = len(values)
+    error = float(values.std(correction=1)) / math.sqrt(n) if n > 1 else None
+    return Estimate(float(values.mean()), error, n, unit, estimator, samples)

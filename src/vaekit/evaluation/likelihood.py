@@ -1,0 +1,136 @@
+"""How well a model describes examples: the ELBO with its terms, and log p(x) by importance sampling.
+
+    ELBO            E_q[log p(x|z)] - KL(q(z|x), p(z))              <= log p(x)
+    IWAE bound      E log 1/K sum_k p(x, z_k) / q(z_k|x)            between the two, rising with K
+    log p(x) by IS  the same average, read as an estimate: its weights are unbiased for p(x), and its bias in nats
+                    vanishes like 1/K (Burda, Grosse & Salakhutdinov, ICLR 2016)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.errors import UsageError
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
+from vaekit.models.base import Model
+from vaekit.objectives import elbo as elbo_objective
+from vaekit.data import Batch
+
+_BLOCK = 128
+"""Draws of one row that are worth a chunk of their own before more rows are added to it."""
+
+
+def elbo(model: Model, rows: Any, *, samples: int = 10, seed: int = 0) -> dict[str, Estimate]:
+    """The evidence lower bound at beta = 1 and its terms.
+
+    Args:
+        rows: a Split, or an array or tensor (n, *shape).
+        samples: L, draws of z for each example.
+        seed: of the draws.
+
+    Returns:
+        Estimates in nats: "elbo" = -("kl" + "distortion").
+    """
+    check_likelihood(model, "elbo")
+    _check_samples(samples)
+    split = check_rows(rows)
+    rates, distortions, closed = [], [], True
+    with at_rest(model):
+        for x in batches(model, split):
+            seeded = _Seeded(model, seeded_posterior(model, x, seed))
+            terms = elbo_objective(seeded, Batch(x), samples=samples)
+            closed = closed and seeded.closed
+            rates.append(terms.rate.double().cpu())
+            distortions.append(terms.distortion.double().cpu())
+    rate, distortion = torch.cat(rates), torch.cat(distortions)
+    how = "closed-form KL" if closed else "sampled KL"
+    return {
+        "elbo": mean_of(-(rate + distortion), "nats", f"evidence lower bound, {how}", samples),
+        "kl": mean_of(rate, "nats", how, None if closed else samples),
+        "distortion": mean_of(distortion, "nats", "-E_q[log p(x|z)]", samples),
+    }
+
+
+class _Seeded:
+    """A model whose draws come from a given posterior: what an objective sees during an evaluation."""
+
+    def __init__(self, model: Model, q: Any) -> None:
+        self.model, self.q, self.closed = model, q, True
+
+    def draw(self, x: Tensor, c: Tensor | None = None, samples: int = 1):  # type: ignore[no-untyped-def]
+        draw = self.model.draw(x, c, samples, self.q)
+        self.closed = draw.kl is not None
+        return draw
+
+
+def log_likelihood_per_example(
+    model: Model, rows: Any, *, samples: int = 1000, memory: int = MEMORY, seed: int = 0
+) -> Tensor:
+    """log p(x) of every example by importance sampling from q(z|x), (n,) float64 in nats.
+
+    Args:
+        rows: a Split, or an array or tensor (n, *shape).
+        samples: K, exactly that many draws for each example.
+        memory: bytes that the largest intermediate results may take at a time; rows and draws are divided to fit.
+        seed: of the draws. A row's result depends on the row, the model, K and the seed, not on its company.
+    """
+    check_likelihood(model, "log_likelihood")
+    _check_samples(samples)
+    split = check_rows(rows)
+    if memory < 1:
+        raise UsageError(f"memory {memory}: expected a positive number of bytes")
+    results = []
+    with at_rest(model):
+        cost = bytes_per_draw(model, next(batches(model, split, 1)))
+        size = max(1, min(ROWS, memory // (cost * min(samples, _BLOCK))))
+        for x in batches(model, split, size):
+            results.append(_log_mean_weight(model, x, samples, max(1, memory // (cost * len(x))), seed))
+    return torch.cat(results)
+
+
+def _log_mean_weight(model: Model, x: Tensor, samples: int, chunk: int, seed: int) -> Tensor:
+    """log 1/K sum_k w_k for each row, the encoder run once and the draws taken `chunk` at a time."""
+    q = seeded_posterior(model, x, seed)
+    total = torch.full((len(x),), -math.inf, dtype=torch.float64)
+    for start in range(0, samples, chunk):
+        log_w = model.draw(x, None, min(chunk, samples - start), q).log_w
+        total = torch.logaddexp(total, log_w.double().logsumexp(0).cpu())
+    return total - math.log(samples)
+
+
+def log_likelihood(model: Model, rows: Any, *, samples: int = 1000, memory: int = MEMORY, seed: int = 0) -> Estimate:
+    """Mean log p(x) in nats by importance sampling; see `log_likelihood_per_example` for the arguments."""
+    values = log_likelihood_per_example(model, rows, samples=samples, memory=memory, seed=seed)
+    return mean_of(values, "nats", "importance sampling from q(z|x)", samples)
+
+
+def iwae_bound(model: Model, rows: Any, *, samples: int = 50, memory: int = MEMORY, seed: int = 0) -> Estimate:
+    """The importance-weighted bound of K = `samples` draws, in nats: at least the ELBO, at most log p(x)."""
+    values = log_likelihood_per_example(model, rows, samples=samples, memory=memory, seed=seed)
+    return mean_of(values, "nats", "importance-weighted bound", samples)
+
+
+def bytes_per_draw(model: Model, x: Tensor) -> int:
+    """What one draw of one row takes at its widest, about: six tensors as large as the largest output on the way."""
+    widest = [x.numel()]
+    hooks = [
+        m.register_forward_hook(lambda _m, _a, out: widest.append(out.numel() if isinstance(out, Tensor) else 0))
+        for m in model.modules()
+        if not isinstance(m, nn.Sequential)
+    ]
+    try:
+        model.draw(x[:1], None, 1)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 6 * max(widest) * x.element_size()
+
+
+def _check_samples(samples: int) -> None:
+    if samples < 1:
+        raise UsageError(f"samples {samples}: expected at least 1 draw")

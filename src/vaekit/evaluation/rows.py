@@ -1,0 +1,71 @@
+"""What every evaluation needs: the model at rest, and rows in batches on its device with noise of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.data import Split, as_split
+from vaekit.distributions.seeded import RowSeeded, row_seeds
+from vaekit.errors import DataError, RunError, UsageError
+from vaekit.models.base import Model
+
+MEMORY = 256 * 2**20
+"""Bytes that one chunk of an evaluation may take, unless the caller says otherwise."""
+
+ROWS = 1024
+"""Rows that go through a model at a time."""
+
+
+@contextmanager
+def at_rest(model: Model) -> Iterator[None]:
+    """Evaluation mode, no gradients, and the process's random state put back afterwards.
+
+    Raises RunError where a weight is not finite: no figure of such a model means anything.
+    """
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise RunError(f"{type(model).__name__}: weight {name} is not finite; train it again")
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            yield
+    finally:
+        model.train(training)
+
+
+def check_rows(rows: Any) -> Split:
+    """`rows` (a Split, array or tensor) as a Split that can be evaluated. Raises DataError where it is empty."""
+    split = as_split(rows)
+    if len(split) == 0:
+        raise DataError(f"{split.name}: no rows to evaluate")
+    return split.fixed()
+
+
+def check_likelihood(model: Model, what: str) -> None:
+    """Raise UsageError for a model that defines no log p(x)."""
+    if not model.has_likelihood:
+        raise UsageError(f"{what}: this model has no likelihood; train a vae")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def batches(model: Model, split: Split, size: int = ROWS) -> Iterator[Tensor]:
+    """The rows in order on the model's device and in its precision."""
+    parameter = next(model.parameters(), None)
+    for x in split.batches(size):
+        yield x if parameter is None else x.to(parameter.device, parameter.dtype)
+
+
+def seeded_posterior(model: Model, x: Tensor, seed: int) -> RowSeeded:
+    """The posterior of each row of x, drawing from a stream that depends on the row and `seed` alone."""
+    return RowSeeded(model.posterior(x), row_seeds(x, seed))

@@ -1,0 +1,92 @@
+"""All figures of a model on held-out rows, in the one form that files, tables and reports share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from vaekit.data import Dataset, Split
+from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
+from vaekit.errors import DataError, UsageError
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.latent import active_units, kl_per_dim
+from vaekit.evaluation.likelihood import elbo, log_likelihood
+from vaekit.evaluation.probes import probes
+from vaekit.evaluation.rows import MEMORY, at_rest, batches, check_rows
+from vaekit.models.base import Model
+from vaekit.models.recipes import Origin
+from vaekit.objectives import reconstruction
+from vaekit.data import Batch
+
+Figures = dict[str, Estimate | list[Estimate]]
+
+
+def evaluate(
+    model: Model, data: Dataset, *, split: Split | None = None, samples: int = 1000, memory: int = MEMORY, seed: int = 0
+) -> Figures:
+    """Every figure that applies to the model and the data.
+
+    Args:
+        data: its training rows and labels serve the probes.
+        split: the rows to evaluate; None takes `data.test`.
+        samples: K of the importance-sampled log p(x).
+        memory, seed: see `log_likelihood_per_example`.
+
+    Returns:
+        For a model with a likelihood elbo, log_likelihood, kl, distortion, active_units, bits_per_dim (where data and
+        likelihood are discrete) and kl_per_dim (a list); for others distortion and active_units; for all
+        reconstruction_error; the probes where there are labels.
+    """
+    rows = data.test if split is None else split
+    if rows is None:
+        raise DataError("evaluate: the data have no test rows")
+    figures: Figures = {}
+    if model.has_likelihood:
+        figures |= elbo(model, rows, seed=seed)
+        figures["log_likelihood"] = log_likelihood(model, rows, samples=samples, memory=memory, seed=seed)
+        if _is_discrete(model):
+            figures["bits_per_dim"] = _bits_per_dim(figures["log_likelihood"], data.schema.size)  # type: ignore[arg-type]
+    else:
+        figures["distortion"] = _plain_distortion(model, rows)
+    figures["reconstruction_error"] = reconstruction_error(model, rows)
+    figures["active_units"] = active_units(model, rows)
+    figures |= probes(model, Dataset(data.schema, data.train, test=rows))
+    if model.has_likelihood:
+        try:
+            figures["kl_per_dim"] = kl_per_dim(model, rows, seed=seed)
+        except UsageError:
+            pass  # no closed form for each dimension: the total stands in "kl"
+    return figures
+
+
+def to_json(figures: Figures) -> dict[str, Any]:
+    """The form of `evaluation.json`: a key per figure, `kl_per_dim` a list."""
+    return {k: [e.to_json() for e in v] if isinstance(v, list) else v.to_json() for k, v in figures.items()}
+
+
+def reconstruction_error(model: Model, rows: Any) -> Estimate:
+    """Mean squared difference per element between an example and its reconstruction."""
+    split = check_rows(rows)
+    with at_rest(model):
+        errors = [(model.reconstruct(x) - x).square().flatten(1).mean(1).cpu() for x in batches(model, split)]
+    return mean_of(torch.cat(errors), "squared error", "mean over elements, code at the posterior mean")
+
+
+def _plain_distortion(model: Model, rows: Any) -> Estimate:
+    split = check_rows(rows)
+    with at_rest(model):
+        values = [reconstruction(model, Batch(x)).distortion.cpu() for x in batches(model, split)]
+    return mean_of(torch.cat(values), "nats", "-log p(x|z) at the encoder's code")
+
+
+def _is_discrete(model: Model) -> bool:
+    origin = getattr(model, "origin", None)
+    if not isinstance(origin, Origin) or "likelihood" not in origin.arguments:
+        return False
+    return choose_likelihood(origin.arguments["likelihood"], origin.schema) in DISCRETE
+
+
+def _bits_per_dim(log_likelihood: Estimate, size: int) -> Estimate:
+    return log_likelihood.scaled(-1 / (size * math.log(2)), "bits/dim", "-log2 p(x) / dimensions, importance sampling")

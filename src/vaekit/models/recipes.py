@@ -1,0 +1,81 @@
+"""Recipes: functions (schema, **keywords) -> Model, known by name, so that a run is a name and its arguments as JSON."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from vaekit.data.schema import Schema
+from vaekit.errors import RunError, UsageError
+from vaekit.models.base import Model
+from vaekit.objectives import elbo
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a model was made: enough to make it again."""
+
+    recipe: str
+    arguments: dict[str, Any]
+    schema: Schema
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A registered recipe: its function and the objective its models are trained with unless told otherwise."""
+
+    name: str
+    function: Callable[..., Model]
+    objective: Callable[..., Any]
+
+
+RECIPES: dict[str, Recipe] = {}
+
+
+def recipe(*, objective: Callable[..., Any] = elbo, name: str | None = None) -> Callable[[Callable[..., Model]], Callable[..., Model]]:
+    """Decorator that registers a function (schema, *, ...) -> Model and writes its arguments onto what it makes.
+
+    Args:
+        objective: what its models are trained with by default.
+        name: the name on the command line and in run folders; left out, the function's own.
+    """
+
+    def register(function: Callable[..., Model]) -> Callable[..., Model]:
+        key = name or function.__name__
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def make(schema: Schema, **keywords: Any) -> Model:
+            try:
+                bound = signature.bind(schema, **keywords)
+            except TypeError as error:
+                raise UsageError(f"model {key}: {error}; it takes {', '.join(list(signature.parameters)[1:])}") from error
+            bound.apply_defaults()
+            arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in list(bound.arguments.items())[1:]}
+            model = function(schema, **keywords)
+            model.origin = Origin(key, arguments, schema)  # type: ignore[assignment]  # nn.Module types attributes as tensors
+            return model
+
+        RECIPES[key] = Recipe(key, make, objective)
+        return make
+
+    return register
+
+
+def origin_of(model: Model) -> Origin:
+    """The origin of a model that a recipe made. Raises RunError for others."""
+    origin = getattr(model, "origin", None)
+    if not isinstance(origin, Origin):
+        raise RunError(f"{type(model).__name__}: was not made by a recipe; decorate its function with vaekit.models.recipe()")
+    return origin
+
+
+def make_model(name: str, schema: Schema, arguments: dict[str, Any]) -> Model:
+    """The model of recipe `name`. Raises UsageError where there is no such recipe."""
+    if name not in RECIPES:
+        raise UsageError(f"model {name!r}: expected one of {', '.join(RECIPES)} (import the file that defines your own first)")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    return RECIPES[name].function(schema, **given)

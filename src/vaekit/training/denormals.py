@@ -1,0 +1,71 @@
+"""A thread whose floating point flushes denormal numbers to zero.
+
+On real images some weights get almost no gradient, Adam's second moments decay into denormal numbers from the second
+epoch on, and an optimiser step takes several times as long. Flushing is a property of each thread and is inherited by
+the workers it starts, so it must be set in a fresh thread before its first parallel operation; the caller's own thread
+is left as it was.
+
+A second thread with workers of its own has a price: once more workers exist than processors, GNU's OpenMP lets them
+sleep between operations, and waking them halves the speed of a small network. So the caller's idle workers are
+dismissed first; OpenMP starts new ones when the caller needs them again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+_PAUSE_HARD = 2
+"""omp_pause_hard of OpenMP 5.0: the threads end."""
+
+
+def run_flushed(work: Callable[[threading.Event], Result]) -> Result:
+    """Call `work(stop)` in such a thread and return its result or raise its exception.
+
+    A KeyboardInterrupt in the waiting caller sets `stop`, waits until `work` has come to an end, and is raised again.
+    """
+    stop = threading.Event()
+    result: list[Result] = []
+    failure: list[BaseException] = []
+
+    def body() -> None:
+        torch.set_flush_denormal(True)
+        try:
+            result.append(work(stop))
+        except BaseException as error:
+            failure.append(error)
+
+    dismiss_workers()
+    thread = threading.Thread(target=body, name="vaekit-fit", daemon=True)
+    thread.start()
+    interrupt: KeyboardInterrupt | None = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt as error:
+            interrupt = error
+            stop.set()
+    if failure:
+        raise failure[0]
+    if interrupt is not None:
+        raise interrupt
+    return result[0]
+
+
+def dismiss_workers() -> bool:
+    """End the idle OpenMP workers of the calling thread; False where torch does not run on GNU's OpenMP."""
+    for library in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*"):
+        try:
+            gomp = ctypes.CDLL(str(library), mode=os.RTLD_NOLOAD)
+            return bool(gomp.omp_pause_resource_all(_PAUSE_HARD) == 0)
+        except (OSError, AttributeError):
+            continue
+    return False

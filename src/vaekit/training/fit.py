@@ -1,0 +1,110 @@
+"""`fit`: the one way to train a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from vaekit.data import Dataset, Schema, as_split
+from vaekit.data.batches import steps_per_epoch
+from vaekit.errors import DataError, UsageError
+from vaekit.models.base import Model
+from vaekit.models.recipes import Origin
+from vaekit.objectives import Terms, elbo
+from vaekit.training.denormals import run_flushed
+from vaekit.training.engine import Device, Precision, make_accelerator
+from vaekit.training.history import History, Record
+from vaekit.training.loop import Training
+from vaekit.training.progress import Bar, Progress, Silent
+from vaekit.training.schedules import Schedule, cosine
+from vaekit.training.update import Player, Update
+
+
+def fit(
+    model: Model,
+    data: Any,
+    objective: Callable[..., Terms] | None = None,
+    *,
+    epochs: int = 20,
+    batch_size: int = 128,
+    learning_rate: float | Schedule = 1e-3,
+    learning_rate_decay: Literal["none", "cosine"] = "none",
+    schedules: Mapping[str, Schedule] | None = None,
+    updates: Sequence[Update] | None = None,
+    gradient_clip: float | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    precision: Precision = "no",
+    on_epoch: Callable[[Record], None] | None = None,
+    progress: bool | Progress = True,
+) -> History:
+    """Train `model` in place.
+
+    Args:
+        data: a Dataset (its validation rows are used after every epoch), a Split, or an array or tensor of rows.
+        objective: (model, batch) -> Terms, for example `elbo` or `partial(elbo, beta=4.0)`; None is `elbo`.
+        epochs, batch_size: passes over the training rows, and rows per step over all processes together.
+        learning_rate: of Adam; a number or a function of the step.
+        learning_rate_decay: "cosine" takes a number down to 0 over the whole training.
+        schedules: keywords of the objective that are functions of the step, for example
+            {"beta": schedules.linear(0.0, 1.0, steps=1000)}.
+        updates: several players in place of one objective (see `Update`).
+        gradient_clip: largest norm of a gradient over all parameters of an update.
+        patience: stop after so many epochs without a better validation ELBO and give the model its best weights.
+        seed: of the order of rows and of all noise; the process's own random state is left as it was.
+        device: "auto" takes an accelerator where there is one.
+        precision: "bf16" or "fp16" for mixed precision.
+        on_epoch: called with each epoch's record.
+        progress: a bar on the terminal, or an object that shows it elsewhere.
+
+    Returns:
+        A History with one record an epoch: epoch, step, train_loss, train_elbo, train_rate, train_distortion,
+        validation_elbo, validation_rate, validation_distortion (always at beta = 1), the scheduled keywords,
+        learning_rate, seconds, examples_per_second; all in nats per example.
+
+    Raises:
+        TrainingError: a loss is not finite; the model has the last good weights.
+        UsageError, DataError: arguments or data that cannot be right.
+    """
+    dataset = _as_dataset(data)
+    _check(model, dataset, epochs, batch_size, patience, gradient_clip)
+    if updates is not None and (objective is not None or schedules):
+        raise UsageError("fit: give either updates, or an objective with its schedules")
+    if learning_rate_decay == "cosine" and not callable(learning_rate):
+        learning_rate = cosine(learning_rate, 0.0, epochs * steps_per_epoch(len(dataset.train), batch_size))
+    chosen = updates or [Update(objective or elbo, schedules=schedules or {})]
+    accelerator = make_accelerator(device, precision)
+    model.to(accelerator.device)
+    players = [Player(model, update, learning_rate, alone=len(chosen) == 1) for update in chosen]
+    shown = (Bar(model.has_likelihood) if progress else Silent()) if isinstance(progress, bool) else progress
+    training = Training(
+        model, dataset, players, accelerator, epochs, batch_size, gradient_clip, patience, seed, shown, on_epoch
+    )
+    return run_flushed(training.run)
+
+
+def _as_dataset(data: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    split = as_split(data)
+    shape = tuple(split.values.shape[1:])
+    return Dataset(Schema("image" if len(shape) == 3 else "vector", shape), split)
+
+
+def _check(
+    model: Model, data: Dataset, epochs: int, batch_size: int, patience: int | None, gradient_clip: float | None
+) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience), ("gradient_clip", gradient_clip)):
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} {value}: expected a number above 0")
+    if patience is not None and data.validation is None:
+        raise UsageError(f"patience {patience}: early stopping needs validation rows; give a Dataset that has them")
+    if len(data.train) == 0:
+        raise DataError("fit: the training split is empty")
+    origin = getattr(model, "origin", None)
+    if isinstance(origin, Origin) and origin.schema.shape != tuple(data.train.values.shape[1:]):
+        raise DataError(
+            f"fit: the model was made for examples of shape {origin.schema.shape}, "
+            f"the data have {tuple(data.train.values.shape[1:])}"
+        )

@@ -1,0 +1,187 @@
+"""The training loop behind `fit`: players take turns on batches, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vaekit.data import Batch, Dataset
+from vaekit.data.batches import epoch_batches, steps_per_epoch
+from vaekit.errors import TrainingError
+from vaekit.models.base import Model
+from vaekit.objectives import Terms, elbo, reconstruction
+from vaekit.training.engine import Accelerator
+from vaekit.training.history import History, Record
+from vaekit.training.progress import Progress
+from vaekit.training.update import Player, restore_gradients
+
+_CHECK_EVERY = 50
+"""Steps between checks for a loss that is not finite on a device where reading a number costs a wait."""
+
+_VALIDATION_BATCH = 1024
+
+
+@dataclass
+class Training:
+    """One call of `fit` at work. `run` is called in a thread of its own."""
+
+    model: Model
+    data: Dataset
+    players: list[Player]
+    accelerator: Accelerator
+    epochs: int
+    batch_size: int
+    gradient_clip: float | None
+    patience: int | None
+    seed: int
+    progress: Progress
+    on_epoch: Callable[[Record], None] | None
+    step: int = 0
+    history: History = field(default_factory=History)
+
+    def run(self, stop: threading.Event) -> History:
+        needed = {name: p.requires_grad for name, p in self.model.named_parameters()}
+        self.steps = steps_per_epoch(len(self.data.train), self.batch_size)
+        self.forwards = [self.accelerator.prepare_model(player) for player in self.players]
+        self.optimizers = [self.accelerator.prepare_optimizer(player.optimizer) for player in self.players]
+        self.good, self.good_epoch, self.best = self._snapshot(), 0, -math.inf
+        self.progress.start(self.epochs * self.steps)
+        try:
+            with torch.random.fork_rng():
+                for epoch in range(1, self.epochs + 1):
+                    self._epoch(epoch, stop)
+                    if stop.is_set() or self._finish_epoch(epoch):
+                        break
+        finally:
+            self.progress.stop()
+            restore_gradients(self.model, needed)
+            self.model.eval()
+            self.accelerator.free_memory()
+        if self.patience is not None and not stop.is_set():
+            self.model.load_state_dict(self.good)
+        return self.history
+
+    def _epoch(self, epoch: int, stop: threading.Event) -> None:
+        accelerator = self.accelerator
+        share = (accelerator.process_index, accelerator.num_processes)
+        # noise is a function of (seed, epoch) and the process, so that an epoch can be repeated on its own
+        torch.manual_seed(hash((self.seed, epoch, share[0])) & 0x7FFFFFFF)
+        self.model.train()
+        self.means = torch.zeros(self.steps, 3, device=accelerator.device)
+        self.epoch, self.started, self.at, self.seen = epoch, time.perf_counter(), 0, 0
+        batches = epoch_batches(
+            self.data.train, self.batch_size, seed=self.seed, epoch=epoch, device=accelerator.device, share=share
+        )
+        for batch in batches:
+            if stop.is_set():
+                return
+            self._step(batch)
+            if self.progress.due():
+                done = self.means[: self.at].mean(0)
+                self.progress.step(self.step, epoch, float(done[1]), float(done[2]))
+        self._check_finite()
+        self.seconds = time.perf_counter() - self.started
+
+    def _step(self, batch: Batch) -> None:
+        for number, player in enumerate(self.players):
+            if self.step % player.update.every == 0:
+                means = self._turn(number, player, batch)
+                if number == 0:
+                    self.means[self.at] = means
+        self.at, self.step, self.seen = self.at + 1, self.step + 1, self.seen + len(batch.x)
+        if self.accelerator.device.type != "cpu" and self.at % _CHECK_EVERY == 0:
+            self._check_finite()
+
+    def _turn(self, number: int, player: Player, batch: Batch) -> Tensor:
+        """One player's step; returns the batch's mean (loss, rate, distortion), (3,)."""
+        player.take_turn()
+        optimizer = self.optimizers[number]
+        for group in optimizer.param_groups:
+            group["lr"] = player.learning_rate(self.step)
+        optimizer.zero_grad(set_to_none=True)
+        terms: Terms = self.forwards[number](batch, player.keywords(self.step))
+        means = torch.stack((terms.loss, terms.rate, terms.distortion)).mean(1)
+        if means.device.type == "cpu" and not math.isfinite(means[0].item()):
+            self._fail(means.detach(), self.step)
+        loss = means[0] * self._share_of(batch) if self.accelerator.num_processes > 1 else means[0]
+        self.accelerator.backward(loss)
+        if self.gradient_clip is not None:
+            self.accelerator.clip_grad_norm_(player.moved, self.gradient_clip)
+        optimizer.step()
+        return means.detach()
+
+    def _share_of(self, batch: Batch) -> float:
+        """This process's rows as a part of the batch, times the number of processes: gradients are averaged over them."""
+        start = self.at * self.batch_size
+        whole = min(self.batch_size, len(self.data.train) - start)
+        return len(batch.x) * self.accelerator.num_processes / whole
+
+    def _check_finite(self) -> None:
+        finite = torch.isfinite(self.means[: self.at]).all(1)
+        if not bool(finite.all()):
+            row = int(torch.nonzero(~finite)[0])
+            self._fail(self.means[row], self.step - self.at + row)
+
+    def _fail(self, means: Tensor, step: int) -> None:
+        values = dict(zip(("loss", "rate", "distortion"), means.tolist(), strict=True))
+        term = next((name for name in ("distortion", "rate") if not math.isfinite(values[name])), "loss")
+        self.model.load_state_dict(self.good)
+        kept = f"the weights of epoch {self.good_epoch}" if self.good_epoch else "the initial weights"
+        raise TrainingError(
+            f"training failed: {term} is {values[term]} at step {step} (epoch {self.epoch}); {kept} are kept; "
+            "lower the learning rate or set a gradient clip"
+        )
+
+    def _finish_epoch(self, epoch: int) -> bool:
+        """Validate, record, remember good weights; True where patience is at its end."""
+        record = self._record(epoch)
+        score = record.get("validation_elbo", -record.get("validation_distortion", math.inf))
+        if self.patience is None or score > self.best:
+            self.best, self.good, self.good_epoch = score, self._snapshot(), epoch
+        self.history.records.append(record)
+        self.history.best_epoch = self.good_epoch
+        if self.on_epoch is not None and self.accelerator.is_main_process:
+            self.on_epoch(record)
+        return self.patience is not None and epoch - self.good_epoch >= self.patience
+
+    def _record(self, epoch: int) -> Record:
+        sizes = torch.full((self.steps,), float(self.batch_size), dtype=torch.float64)
+        sizes[-1] = len(self.data.train) - (self.steps - 1) * self.batch_size
+        means = self.accelerator.reduce(self.means, "mean") if self.accelerator.num_processes > 1 else self.means
+        loss, rate, distortion = ((means.double().cpu() * sizes[:, None]).sum(0) / sizes.sum()).tolist()
+        record: Record = {"epoch": epoch, "step": self.step, "train_loss": loss}
+        record |= _figures("train", rate, distortion, self.model.has_likelihood)
+        record |= self._validate()
+        record |= {**self.players[0].keywords(self.step - 1), "learning_rate": self.players[0].learning_rate(self.step - 1)}
+        speed = self.seen * self.accelerator.num_processes / self.seconds
+        return record | {"seconds": round(self.seconds, 4), "examples_per_second": round(speed)}
+
+    @torch.no_grad()
+    def _validate(self) -> Record:
+        """Always the bound itself, beta = 1, one draw, whatever is trained; the draws are the same at every epoch."""
+        split = self.data.validation
+        if split is None:
+            return {}
+        self.model.eval()
+        torch.manual_seed(self.seed & 0x7FFFFFFF)
+        objective, sums = elbo if self.model.has_likelihood else reconstruction, torch.zeros(2, dtype=torch.float64)
+        for x in split.fixed(self.seed).batches(_VALIDATION_BATCH):
+            terms = objective(self.model, Batch(x.to(self.accelerator.device)))
+            sums += torch.stack((terms.rate.sum(), terms.distortion.sum())).double().cpu()
+        rate, distortion = (sums / len(split)).tolist()
+        return _figures("validation", rate, distortion, self.model.has_likelihood)
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+
+def _figures(name: str, rate: float, distortion: float, likelihood: bool) -> Record:
+    if not likelihood:
+        return {f"{name}_distortion": distortion}
+    return {f"{name}_elbo": -(rate + distortion), f"{name}_rate": rate, f"{name}_distortion": distortion}

@@ -1,0 +1,69 @@
+"""One progress bar for a training, on standard error; silent where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+_REDRAW_SECONDS = 0.2
+
+
+class Progress(Protocol):
+    """What `fit` tells of its progress."""
+
+    def start(self, steps: int) -> None:
+        """Training begins; it will take `steps` optimiser steps."""
+
+    def due(self) -> bool:
+        """Whether it is time for another `step`; cheap, asked at every optimiser step."""
+
+    def step(self, done: int, epoch: int, rate: float, distortion: float) -> None:
+        """`done` steps are made; the epoch's means so far, in nats per example."""
+
+    def stop(self) -> None:
+        """Training has ended, well or not."""
+
+
+class Silent:
+    """No progress shown."""
+
+    def start(self, steps: int) -> None: ...
+
+    def due(self) -> bool:
+        return False
+
+    def step(self, done: int, epoch: int, rate: float, distortion: float) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Bar:
+    """A rich progress bar with ELBO, rate and distortion."""
+
+    def __init__(self, has_likelihood: bool = True) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
+        console = Console(stderr=True)
+        shown = (*columns, TextColumn("{task.fields[figures]}"))
+        self._bar = RichProgress(*shown, console=console, auto_refresh=False, disable=not console.is_terminal)
+        self._active, self._likelihood, self._last = console.is_terminal, has_likelihood, 0.0
+
+    def start(self, steps: int) -> None:
+        self._task = self._bar.add_task("training", total=steps, figures="")
+        self._bar.start()
+
+    def due(self) -> bool:
+        return self._active and time.perf_counter() - self._last > _REDRAW_SECONDS
+
+    def step(self, done: int, epoch: int, rate: float, distortion: float) -> None:
+        self._last = time.perf_counter()
+        figures = f"distortion {distortion:.2f}"
+        if self._likelihood:
+            figures = f"ELBO {-(rate + distortion):.2f}  rate {rate:.2f}  {figures}"
+        self._bar.update(self._task, completed=done, description=f"epoch {epoch}", figures=figures, refresh=True)
+
+    def stop(self) -> None:
+        self._bar.stop()
