@@ -39,7 +39,14 @@ class Draw:
     """
 
     def __init__(
-        self, *, z: Tensor, log_px: Tensor, log_pz: Deferred, log_qz: Deferred, kl_per_dim: Deferred = None, kl: Deferred = None
+        self,
+        *,
+        z: Tensor,
+        log_px: Tensor,
+        log_pz: Deferred,
+        log_qz: Deferred,
+        kl_per_dim: Deferred = None,
+        kl: Deferred = None,
     ) -> None:
         self.z, self.log_px = z, log_px
         self._log_pz, self._log_qz, self._kl_per_dim, self._kl = log_pz, log_qz, kl_per_dim, kl
@@ -66,7 +73,9 @@ class Draw:
     def log_w(self) -> Tensor:
         """(K, B) log-weights log p(x, z) - log q(z | x). Raises UsageError for a model without a likelihood."""
         if self.log_pz is None or self.log_qz is None:
-            raise UsageError("this model has no prior or no posterior density, so no bound on log p(x); use reconstruction")
+            raise UsageError(
+                "this model has no prior or no posterior density, so no bound on log p(x); use reconstruction"
+            )
         return self.log_px + self.log_pz - self.log_qz
 
 
@@ -117,6 +126,8 @@ def elbo(
         -E_q[log p(x|z)].
     """
     _check_samples(samples)
+    if not 0 <= beta < math.inf:
+        raise UsageError(f"beta {beta}: expected a number of at least 0")
     draw = model.draw(batch.x, batch.c, samples)
     distortion = -draw.log_px.mean(0)
     rate = _rate(draw, kl)
@@ -153,3 +164,7 @@ def _rate(draw: Draw, kl: str) -> Tensor:
     if kl == "closed" and draw.kl is not None:
         return draw.kl
     return (draw.log_px - draw.log_w).mean(0)
+
+
+OBJECTIVES: dict[str, Callable[..., Terms]] = {"elbo": elbo, "iwae": iwae, "reconstruction": reconstruction}
+"""The objectives by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -55,7 +56,9 @@ def check_values(values: np.ndarray, owner: str) -> None:
         finite = np.isfinite(values.reshape(len(values), -1)).all(1)
         if not finite.all():
             row = int(np.flatnonzero(~finite)[0])
-            raise DataError(f"{owner}: row {row} holds a value that is not finite (NaN or infinity); drop or fill such rows")
+            raise DataError(
+                f"{owner}: row {row} holds a value that is not finite (NaN or infinity); drop or fill such rows"
+            )
 
 
 def as_stored(values: np.ndarray, maximum: int | None) -> tuple[Tensor, int | None]:
@@ -79,7 +82,7 @@ def as_stored(values: np.ndarray, maximum: int | None) -> tuple[Tensor, int | No
 def describe(train: Tensor, maximum: int | None, classes: tuple[str, ...] | None) -> Schema:
     """The schema of training rows: (n, *shape), integers 0..maximum or floats."""
     shape = tuple(train.shape[1:])
-    kind = "image" if len(shape) == 3 else "vector"
+    kind: Literal["image", "vector"] = "image" if len(shape) == 3 else "vector"
     if maximum is not None:
         mean = train.double().mean(0) / maximum
         return Schema(kind, shape, levels=maximum + 1, classes=classes, mean=mean.float())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,7 @@ _LARGEST_DEFAULT = 64
 """Side length above which images are shrunk unless a size is asked for."""
 
 
-def read_folder(folder: Path, image_size: tuple[int, int] | None) -> Raw:
+def read_folder(folder: Path, image_size: tuple[int, int] | None, gray: bool | None = None) -> Raw:
     """Read every image below `folder`.
 
     Gray images stay gray when all are gray, otherwise all become RGB; transparent pixels lie on white, 16-bit gray is
@@ -23,6 +26,7 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None) -> Raw:
         folder: holds images, or one sub-folder per class that does.
         image_size: (height, width) to bring every image to (scaled and centre-cropped). None keeps the images' own
             size when they share one of at most 64 pixels a side; otherwise 64 by 64, or the smallest side if less.
+        gray: turn all images gray (True) or to colour (False) whatever they are.
 
     Raises:
         DataError: no image, an unreadable image (named), or images of which some have a class and some have none.
@@ -30,6 +34,7 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None) -> Raw:
     files = _image_files(folder)
     labels, classes = _classes(folder, files)
     size, mode = _common_form(files, image_size)
+    mode = mode if gray is None else "L" if gray else "RGB"
     channels = 3 if mode == "RGB" else 1
     values = np.empty((len(files), channels, *size), np.uint8)
     for row, file in enumerate(files):
@@ -45,7 +50,9 @@ def _image_files(folder: Path) -> list[Path]:
     found = (p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
     files = sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
     if not files:
-        raise DataError(f"{folder}: no images found; give a folder of PNG or JPEG files, or of one sub-folder per class")
+        raise DataError(
+            f"{folder}: no images found; give a folder of PNG or JPEG files, or of one sub-folder per class"
+        )
     return files
 
 
@@ -66,10 +73,10 @@ def _common_form(files: list[Path], image_size: tuple[int, int] | None) -> tuple
     """The (height, width) and the mode ("L" or "RGB") that all images are brought to; reads headers only."""
     sizes, gray = set(), True
     for file in files:
-        with _opened(file) as image:
+        with _image(file) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             sizes.add(image.size if turned else image.size[::-1])
-            gray = gray and image.mode in ("1", "L", "LA", "La", "I", "F") or gray and image.mode.startswith("I;16")
+            gray = gray and (image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"))
     if image_size is None:
         shared = next(iter(sizes)) if len(sizes) == 1 else None
         if shared and max(shared) <= _LARGEST_DEFAULT:
@@ -79,24 +86,25 @@ def _common_form(files: list[Path], image_size: tuple[int, int] | None) -> tuple
     return image_size, "L" if gray else "RGB"
 
 
-def _opened(file: Path):  # type: ignore[no-untyped-def]  # Pillow's image, imported lazily
-    from PIL import Image
+@contextmanager
+def _image(file: Path) -> Iterator[Any]:
+    """The image in a file, opened; whatever Pillow says of it becomes a DataError that names the file."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: cannot be read as an image ({error}); repair or remove it") from error
+        with Image.open(file) as image:
+            yield image
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        reason = "no known kind of image" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{file}: cannot be read ({reason}); repair or remove it") from error
 
 
-def _open(file: Path, mode: str):  # type: ignore[no-untyped-def]
+def _open(file: Path, mode: str) -> Any:
     from PIL import Image, ImageOps
 
-    try:
-        with _opened(file) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: damaged image ({error}); repair or remove it") from error
+    with _image(file) as opened:
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I") or image.mode == "F":
         pixels = np.asarray(image, np.float64)
         image = Image.fromarray((pixels / (257.0 if pixels.max() > 255 else 1.0)).clip(0, 255).astype(np.uint8))
@@ -106,7 +114,7 @@ def _open(file: Path, mode: str):  # type: ignore[no-untyped-def]
     return image.convert(mode)
 
 
-def _fit(image, size: tuple[int, int]):  # type: ignore[no-untyped-def]
+def _fit(image: Any, size: tuple[int, int]) -> Any:
     """Scale and centre-crop to (height, width) without changing the picture's proportions."""
     from PIL import Image, ImageOps
 

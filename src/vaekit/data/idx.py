@@ -29,6 +29,8 @@ def read_idx(path: Path) -> np.ndarray:
     shape = tuple(int(n) for n in np.frombuffer(raw[4:header], ">u4")) if len(raw) >= header else ()
     expected = header + math.prod(shape) * kind.itemsize
     if len(shape) != dimensions or len(raw) != expected:
-        raise DataError(f"{path}: damaged IDX file: {len(raw):,} bytes where its header promises {expected:,}; get it again")
+        raise DataError(
+            f"{path}: damaged IDX file: {len(raw):,} bytes where its header promises {expected:,}; get it again"
+        )
     values = np.frombuffer(raw, kind, offset=header).reshape(shape)
     return values.astype(kind.newbyteorder("="))

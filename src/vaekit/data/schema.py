@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from vaekit.errors import DataError
@@ -66,7 +65,8 @@ class Schema:
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise DataError(f"schema: unknown key {sorted(unknown)[0]!r}; was it written by a newer vaekit?")
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        arguments: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**arguments)
 
     def check(self, x: Tensor, owner: str) -> None:
         """Raise DataError unless every row of `x` (B, *shape) could be an example of this schema."""
@@ -75,4 +75,6 @@ class Schema:
         if self.levels is not None and x.numel():
             steps = x * (self.levels - 1)
             if bool(((steps - steps.round()).abs() > 1e-3).any()) or float(x.min()) < 0 or float(x.max()) > 1:
-                raise DataError(f"{owner}: values are not on the {self.levels} levels from 0 to 1 this model was made for")
+                raise DataError(
+                    f"{owner}: values are not on the {self.levels} levels from 0 to 1 this model was made for"
+                )

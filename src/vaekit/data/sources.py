@@ -52,7 +52,7 @@ def load(
     """
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    raw, name = _read(source, labels, None if data_dir is None else Path(data_dir), size)
+    raw, name = read_source(source, labels, None if data_dir is None else Path(data_dir), size)
     data = _assemble(raw, name, split_seed)
     if binarize != "none":
         data = _binarized(data, binarize, binarize_seed, name)
@@ -60,7 +60,10 @@ def load(
     return replace(data, source={"name": name, **options})
 
 
-def _read(source: Any, labels: Any, data_dir: Path | None, size: tuple[int, int] | None) -> tuple[Raw, str]:
+def read_source(
+    source: Any, labels: Any, data_dir: Path | None, size: tuple[int, int] | None, gray: bool | None = None
+) -> tuple[Raw, str]:
+    """The rows of a source in its own order, and its name. `gray` forces a folder's images to gray or to colour."""
     if isinstance(source, np.ndarray | torch.Tensor):
         return Raw(np.asarray(source), None if labels is None else np.asarray(labels)), "array"
     name = str(source)
@@ -72,7 +75,7 @@ def _read(source: Any, labels: Any, data_dir: Path | None, size: tuple[int, int]
     if size is not None and min(size) < 1:
         raise UsageError(f"image size {size}: expected at least one pixel a side")
     if path.is_dir():
-        return read_folder(path, size), name
+        return read_folder(path, size, gray), name
     if not path.exists():
         raise DataError(f"{name}: no such file or folder, and no built-in set ({', '.join(BUILT_IN)})")
     if path.suffix in (".npy", ".npz"):
@@ -84,14 +87,19 @@ def _read(source: Any, labels: Any, data_dir: Path | None, size: tuple[int, int]
 
 def _read_numpy(path: Path) -> Raw:
     try:
+        with path.open("rb") as file:
+            if file.read(6)[:2] not in (b"\x93N", b"PK"):
+                raise DataError(f"{path}: not a NumPy file")
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return Raw(content)
         with content:
             arrays = {key: content[key] for key in content.files}
+    except DataError:
+        raise
     except (OSError, ValueError, EOFError, KeyError) as error:
-        hint = "it holds Python objects, save numbers" if "pickle" in str(error) else f"{error}"
-        raise DataError(f"{path}: cannot be read as a NumPy file ({hint})") from error
+        hint = "it holds Python objects, save numbers" if "pickle" in str(error) or "Object" in str(error) else error
+        raise DataError(f"{path}: cannot be read ({hint})") from error
     except Exception as error:  # zipfile and NumPy's header parser raise errors of many kinds on damaged files
         raise DataError(f"{path}: damaged NumPy file ({error})") from error
     return _from_named(arrays, path)
@@ -103,18 +111,17 @@ def _from_named(arrays: dict[str, np.ndarray], path: Path) -> Raw:
         train, test = arrays["x_train"], arrays["x_test"]
         if train.shape[1:] != test.shape[1:]:
             raise DataError(f"{path}: x_train {train.shape} and x_test {test.shape} differ in shape")
-        labels = [arrays[k] for k in ("y_train", "y_test") if k in arrays]
+        known = [arrays[k] for k in ("y_train", "y_test") if k in arrays]
         rows = np.random.default_rng(0).permutation(len(train))
         parts = (rows[len(train) // 10 :], rows[: len(train) // 10], np.arange(len(train), len(train) + len(test)))
         both = np.concatenate([train, test])
-        return Raw(both, np.concatenate(labels).reshape(-1) if len(labels) == 2 else None, None, parts)
-    named = [key for key in ("images", "x", "X", "data", "arr_0") if key in arrays]
-    if not named and len(arrays) == 1:
-        named = list(arrays)
-    if not named:
+        return Raw(both, np.concatenate(known).reshape(-1) if len(known) == 2 else None, None, parts)
+    usual = next((key for key in ("images", "x", "X", "data", "arr_0") if key in arrays), None)
+    name = next(iter(arrays)) if usual is None and len(arrays) == 1 else usual
+    if name is None:
         raise DataError(f"{path}: no array named images, x, X or data among {', '.join(sorted(arrays)) or 'nothing'}")
     labels = next((arrays[key] for key in ("labels", "y", "target") if key in arrays), None)
-    return Raw(arrays[named[0]], labels)
+    return Raw(arrays[name], labels)
 
 
 def _read_idx_with_labels(path: Path) -> Raw:
@@ -169,6 +176,4 @@ def _binarized(data: Dataset, how: Binarize, seed: int, owner: str) -> Dataset:
     held = draw_once([validation.values, test.values], maximum, seed)
     fixed = [Split(bits, s.labels, 1, name=s.name) for bits, s in zip(held, (validation, test), strict=True)]
     train = replace(data.train, dynamic=True)
-    return Dataset(
-        replace(data.schema, levels=2), train.fixed(seed) if how == "static" else train, fixed[0], fixed[1]
-    )
+    return Dataset(replace(data.schema, levels=2), train.fixed(seed) if how == "static" else train, fixed[0], fixed[1])

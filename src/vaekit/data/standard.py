@@ -20,7 +20,12 @@ class _IdxSet:
     sha256: dict[str, str]
 
 
-_MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_MNIST_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 IDX_SETS = {
     "mnist": _IdxSet(
@@ -79,7 +84,9 @@ def read_idx_set(name: str, data_dir: Path | None) -> Raw:
     labels = np.concatenate([arrays[1], arrays[3]]).astype(np.int64)
     train = len(arrays[0])
     if len(values) != len(labels) or train <= 10_000 or labels.max() >= len(spec.classes):
-        raise DataError(f"{name}: the files are not {name}'s four (images {len(values)}, labels {len(labels)}); get them again")
+        raise DataError(
+            f"{name}: the files are not {name}'s four (images {len(values)}, labels {len(labels)}); get them again"
+        )
     parts = (np.arange(train - 10_000), np.arange(train - 10_000, train), np.arange(train, len(values)))
     return Raw(values, labels, spec.classes, parts, maximum=255)
 

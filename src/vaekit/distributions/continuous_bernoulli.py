@@ -77,5 +77,7 @@ class ContinuousBernoulli(Distribution):
         x = -torch.log1p(u * torch.expm1(-size)) / size
         return torch.where(tiny, value, torch.where(eta > 0, 1 - x, x)).clamp(0, 1)
 
-    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        return self.icdf(torch.rand((*sample_shape, *self.logits.shape), dtype=self.logits.dtype, device=self.logits.device))
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        return self.icdf(
+            torch.rand((*sample_shape, *self.logits.shape), dtype=self.logits.dtype, device=self.logits.device)
+        )

@@ -66,7 +66,7 @@ class DiscretizedLogistic(Distribution):
             second += (2 * level + 1) * torch.sigmoid((self.loc - (level + 0.5) * self.step) * inverse)
         return second * self.step**2 - self.mean.square()
 
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         with torch.no_grad():
             shape = (*sample_shape, *self.batch_shape)
             u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)

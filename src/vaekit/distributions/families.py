@@ -102,7 +102,11 @@ class _Scale(nn.Module):
 
     def __init__(self, sigma: Sigma, start: float, bounds: tuple[float, float]) -> None:
         super().__init__()
-        self.kind, self.begin, self.bounds = ("fixed" if isinstance(sigma, int | float) else sigma), math.log(start), bounds
+        self.kind, self.begin, self.bounds = (
+            ("fixed" if isinstance(sigma, int | float) else sigma),
+            math.log(start),
+            bounds,
+        )
         if isinstance(sigma, int | float):
             if not 0 < sigma < math.inf:
                 raise UsageError(f"sigma {sigma}: expected a positive number, 'shared' or 'element'")

@@ -29,7 +29,9 @@ def choose_likelihood(name: str, schema: Schema) -> str:
             f"likelihood continuous-bernoulli: needs shades between 0 and 1, these have {_values(schema)}; take {other}"
         )
     if name == "discretized-logistic" and schema.levels is None:
-        raise UsageError(f"likelihood discretized-logistic: needs evenly spaced levels, these are continuous ({_values(schema)}); take gaussian")
+        raise UsageError(
+            f"likelihood discretized-logistic: needs evenly spaced levels, these are continuous ({_values(schema)}); take gaussian"
+        )
     return name
 
 

@@ -21,7 +21,9 @@ def row_seeds(x: Tensor, seed: int) -> list[int]:
     """One 63-bit seed for every row of `x` (B, ...), from its bytes and `seed`."""
     rows = x.detach().cpu().contiguous().flatten(1).numpy()
     key = seed.to_bytes(16, "little", signed=True)
-    return [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "little") >> 1 for row in rows]
+    return [
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "little") >> 1 for row in rows
+    ]
 
 
 class RowSeeded(Distribution):
@@ -49,7 +51,7 @@ class RowSeeded(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.q.log_prob(value)
 
-    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         q = self.q
         if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1):
             return q.rsample(torch.Size(sample_shape))

@@ -1,9 +1,9 @@
 """How well a model describes examples: the ELBO with its terms, and log p(x) by importance sampling.
 
-    ELBO            E_q[log p(x|z)] - KL(q(z|x), p(z))              <= log p(x)
-    IWAE bound      E log 1/K sum_k p(x, z_k) / q(z_k|x)            between the two, rising with K
-    log p(x) by IS  the same average, read as an estimate: its weights are unbiased for p(x), and its bias in nats
-                    vanishes like 1/K (Burda, Grosse & Salakhutdinov, ICLR 2016)
+ELBO            E_q[log p(x|z)] - KL(q(z|x), p(z))              <= log p(x)
+IWAE bound      E log 1/K sum_k p(x, z_k) / q(z_k|x)            between the two, rising with K
+log p(x) by IS  the same average, read as an estimate: its weights are unbiased for p(x), and its bias in nats
+                vanishes like 1/K (Burda, Grosse & Salakhutdinov, ICLR 2016)
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit.data import Batch
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
 from vaekit.models.base import Model
 from vaekit.objectives import elbo as elbo_objective
-from vaekit.data import Batch
 
 _BLOCK = 128
 """Draws of one row that are worth a chunk of their own before more rows are added to it."""

@@ -35,7 +35,9 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {}
 
 
-def recipe(*, objective: Callable[..., Any] = elbo, name: str | None = None) -> Callable[[Callable[..., Model]], Callable[..., Model]]:
+def recipe(
+    *, objective: Callable[..., Any] = elbo, name: str | None = None
+) -> Callable[[Callable[..., Model]], Callable[..., Model]]:
     """Decorator that registers a function (schema, *, ...) -> Model and writes its arguments onto what it makes.
 
     Args:
@@ -52,7 +54,9 @@ def recipe(*, objective: Callable[..., Any] = elbo, name: str | None = None) -> 
             try:
                 bound = signature.bind(schema, **keywords)
             except TypeError as error:
-                raise UsageError(f"model {key}: {error}; it takes {', '.join(list(signature.parameters)[1:])}") from error
+                raise UsageError(
+                    f"model {key}: {error}; it takes {', '.join(list(signature.parameters)[1:])}"
+                ) from error
             bound.apply_defaults()
             arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in list(bound.arguments.items())[1:]}
             model = function(schema, **keywords)
@@ -69,13 +73,17 @@ def origin_of(model: Model) -> Origin:
     """The origin of a model that a recipe made. Raises RunError for others."""
     origin = getattr(model, "origin", None)
     if not isinstance(origin, Origin):
-        raise RunError(f"{type(model).__name__}: was not made by a recipe; decorate its function with vaekit.models.recipe()")
+        raise RunError(
+            f"{type(model).__name__}: was not made by a recipe; decorate its function with vaekit.models.recipe()"
+        )
     return origin
 
 
 def make_model(name: str, schema: Schema, arguments: dict[str, Any]) -> Model:
     """The model of recipe `name`. Raises UsageError where there is no such recipe."""
     if name not in RECIPES:
-        raise UsageError(f"model {name!r}: expected one of {', '.join(RECIPES)} (import the file that defines your own first)")
+        raise UsageError(
+            f"model {name!r}: expected one of {', '.join(RECIPES)} (import the file that defines your own first)"
+        )
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     return RECIPES[name].function(schema, **given)

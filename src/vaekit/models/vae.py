@@ -15,7 +15,15 @@ from vaekit.conditional import StandardNormal
 from vaekit.data.schema import Schema
 from vaekit.distributions.families import DiagonalGaussian, Sigma
 from vaekit.models.base import LatentModel
-from vaekit.models.parts import ActivationName, Architecture, LikelihoodName, NetworkName, check_latent_dim, make_decoder, make_encoder
+from vaekit.models.parts import (
+    ActivationName,
+    Architecture,
+    LikelihoodName,
+    NetworkName,
+    check_latent_dim,
+    make_decoder,
+    make_encoder,
+)
 from vaekit.models.recipes import recipe
 from vaekit.objectives import elbo
 

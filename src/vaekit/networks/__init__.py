@@ -6,6 +6,7 @@ can start from the training mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import nn
@@ -39,10 +40,7 @@ NETWORKS: dict[str, Callable[[Shape, Shape, Shape, str], nn.Module]] = {"mlp": _
 def choose_network(name: str, event_shape: Shape) -> str:
     """Resolve "auto": fully connected up to 1,024 values an example, convolutional for larger images."""
     if name == "auto":
-        size = 1
-        for n in event_shape:
-            size *= n
-        return "mlp" if len(event_shape) != 3 or size <= 1024 else "conv"
+        return "mlp" if len(event_shape) != 3 or math.prod(event_shape) <= 1024 else "conv"
     if name not in NETWORKS:
         raise UsageError(f"network {name!r}: expected auto, {', '.join(NETWORKS)}")
     if name != "mlp" and len(event_shape) != 3:
@@ -51,11 +49,13 @@ def choose_network(name: str, event_shape: Shape) -> str:
 
 
 def default_hidden(name: str, event_shape: Shape) -> Shape:
-    """Hidden sizes of the encoder: two wide layers, or channels doubling per stage until an image is 4 pixels or less."""
+    """Hidden sizes of the encoder: two layers, 256 wide for up to 256 values an example and 512 above; or channels
+    doubling per stage until an image is 4 pixels or less."""
     if name == "mlp":
-        return (512, 512)
-    channels, side = [], min(event_shape[1:])
-    while side > 4 and len(channels) < 5 or not channels:
+        return (256, 256) if math.prod(event_shape) <= 256 else (512, 512)
+    channels: list[int] = []
+    side = min(event_shape[1:])
+    while (side > 4 and len(channels) < 5) or not channels:
         channels.append(32 << min(len(channels), 2))
         side = -(-side // 2)
     return tuple(channels)

@@ -60,7 +60,12 @@ class ConvDown(nn.Module):
     """(*, C, H, W) -> (*, *out_shape)."""
 
     def __init__(
-        self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], hidden: tuple[int, ...], activation: str, block: Block
+        self,
+        in_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        hidden: tuple[int, ...],
+        activation: str,
+        block: Block,
     ) -> None:
         super().__init__()
         self.out_shape = out_shape
@@ -69,7 +74,7 @@ class ConvDown(nn.Module):
         for before, after in zip(channels, hidden, strict=False):
             stages += [nn.Conv2d(before, after, 3, stride=2, padding=1), block(after, activation)]
         self.stages = nn.Sequential(*stages)
-        height, width = stage_sizes(*in_shape[1:], len(hidden))[-1]
+        height, width = stage_sizes(in_shape[1], in_shape[2], len(hidden))[-1]
         self.out = nn.Linear(channels[-1] * height * width, math.prod(out_shape))
 
     @property
@@ -87,7 +92,12 @@ class ConvUp(nn.Module):
     """(*, *in_shape) -> (*, k, C, H, W), with a bias of its own for every pixel."""
 
     def __init__(
-        self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], hidden: tuple[int, ...], activation: str, block: Block
+        self,
+        in_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        hidden: tuple[int, ...],
+        activation: str,
+        block: Block,
     ) -> None:
         super().__init__()
         self.in_shape, self.out_shape = in_shape, out_shape
@@ -97,7 +107,9 @@ class ConvUp(nn.Module):
         self.enter = nn.Linear(math.prod(in_shape), self.channels[0] * math.prod(self.sizes[0]))
         after = (*self.channels[1:], self.channels[-1])
         self.blocks = nn.ModuleList(block(c, activation) for c in self.channels)
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(self.channels, after, strict=True))
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(self.channels, after, strict=True)
+        )
         self.leave = nn.Sequential(
             activation_module(activation), nn.Conv2d(after[-1], math.prod(out_shape[:-2]), 3, padding=1, bias=False)
         )

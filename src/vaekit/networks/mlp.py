@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ class MLP(nn.Module):
         self.in_shape, self.out_shape = in_shape, out_shape
         widths = (math.prod(in_shape), *hidden)
         layers: list[nn.Module] = []
-        for width_in, width_out in zip(widths, widths[1:], strict=False):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Linear(width_in, width_out), activation_module(activation)]
         self.layers = nn.Sequential(*layers)
         self.out = nn.Linear(widths[-1], math.prod(out_shape))

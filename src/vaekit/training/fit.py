@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -68,7 +69,12 @@ def fit(
         UsageError, DataError: arguments or data that cannot be right.
     """
     dataset = _as_dataset(data)
-    _check(model, dataset, epochs, batch_size, patience, gradient_clip)
+    check_numbers(epochs=epochs, batch_size=batch_size, patience=patience, gradient_clip=gradient_clip)
+    if not callable(learning_rate):
+        check_numbers(learning_rate=learning_rate)
+    if patience is not None and dataset.validation is None:
+        raise UsageError(f"patience {patience}: early stopping needs validation rows; give a Dataset that has them")
+    _check_fits(model, dataset)
     if updates is not None and (objective is not None or schedules):
         raise UsageError("fit: give either updates, or an objective with its schedules")
     if learning_rate_decay == "cosine" and not callable(learning_rate):
@@ -92,19 +98,16 @@ def _as_dataset(data: Any) -> Dataset:
     return Dataset(Schema("image" if len(shape) == 3 else "vector", shape), split)
 
 
-def _check(
-    model: Model, data: Dataset, epochs: int, batch_size: int, patience: int | None, gradient_clip: float | None
-) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience), ("gradient_clip", gradient_clip)):
-        if value is not None and not value > 0:
+def check_numbers(**values: float | None) -> None:
+    """Raise UsageError unless every value is None or a finite number above 0."""
+    for name, value in values.items():
+        if value is not None and not 0 < value < math.inf:
             raise UsageError(f"{name} {value}: expected a number above 0")
-    if patience is not None and data.validation is None:
-        raise UsageError(f"patience {patience}: early stopping needs validation rows; give a Dataset that has them")
+
+
+def _check_fits(model: Model, data: Dataset) -> None:
     if len(data.train) == 0:
         raise DataError("fit: the training split is empty")
-    origin = getattr(model, "origin", None)
-    if isinstance(origin, Origin) and origin.schema.shape != tuple(data.train.values.shape[1:]):
-        raise DataError(
-            f"fit: the model was made for examples of shape {origin.schema.shape}, "
-            f"the data have {tuple(data.train.values.shape[1:])}"
-        )
+    origin, shape = getattr(model, "origin", None), tuple(data.train.values.shape[1:])
+    if isinstance(origin, Origin) and origin.schema.shape != shape:
+        raise DataError(f"fit: the model was made for examples of shape {origin.schema.shape}, the data have {shape}")

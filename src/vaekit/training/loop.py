@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from vaekit.data import Batch, Dataset
@@ -16,7 +17,6 @@ from vaekit.data.batches import epoch_batches, steps_per_epoch
 from vaekit.errors import TrainingError
 from vaekit.models.base import Model
 from vaekit.objectives import Terms, elbo, reconstruction
-from vaekit.training.engine import Accelerator
 from vaekit.training.history import History, Record
 from vaekit.training.progress import Progress
 from vaekit.training.update import Player, restore_gradients
@@ -158,7 +158,10 @@ class Training:
         record: Record = {"epoch": epoch, "step": self.step, "train_loss": loss}
         record |= _figures("train", rate, distortion, self.model.has_likelihood)
         record |= self._validate()
-        record |= {**self.players[0].keywords(self.step - 1), "learning_rate": self.players[0].learning_rate(self.step - 1)}
+        record |= {
+            **self.players[0].keywords(self.step - 1),
+            "learning_rate": self.players[0].learning_rate(self.step - 1),
+        }
         speed = self.seen * self.accelerator.num_processes / self.seconds
         return record | {"seconds": round(self.seconds, 4), "examples_per_second": round(speed)}
 

@@ -45,7 +45,12 @@ class Bar:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.percentage:3.0f}%"),
+            TimeRemainingColumn(),
+        )
         console = Console(stderr=True)
         shown = (*columns, TextColumn("{task.fields[figures]}"))
         self._bar = RichProgress(*shown, console=console, auto_refresh=False, disable=not console.is_terminal)

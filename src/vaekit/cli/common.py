@@ -1,0 +1,82 @@
+"""What the commands on a finished run share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaekit.cli.options import Parser, make_parser
+from vaekit.data import Dataset, Split, load
+from vaekit.data.conform import Part, load_rows
+from vaekit.errors import DataError, RunError, UsageError
+from vaekit.files import write_atomically
+from vaekit.models import origin_of
+from vaekit.runs import Run, write_arrays
+
+_LOAD = ("data_dir", "image_size", "binarize", "binarize_seed", "split_seed")
+
+
+def run_parser(command: str, positional: str, description: str) -> Parser:
+    """A parser with RUN as its first argument."""
+    parser = make_parser(command, positional, description)
+    parser.add_argument("run", metavar="RUN", help="a folder that `vaekit train` made")
+    return parser
+
+
+def out_option(parser: Parser, kinds: str) -> None:
+    """Add --out and --overwrite."""
+    parser.add_argument("--out", required=True, help=f"file to write: {kinds}")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+
+
+def part_option(parser: Parser) -> None:
+    """Add --split and --data-dir."""
+    text = "rows of a source that has its own division: all, train, validation, test (default: its test rows)"
+    parser.add_argument("--split", type=Part | None, default=None, help=text, metavar="{all,train,validation,test}")  # type: ignore[arg-type]
+    parser.add_argument(
+        "--data-dir", default=None, help="where the files of mnist and fashion-mnist are (default: VAEKIT_DATA)"
+    )
+
+
+def output_path(out: str, overwrite: bool, endings: tuple[str, ...]) -> Path:
+    """The file to write. Raises UsageError on another ending, RunError where it is there already."""
+    path = Path(out)
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"--out {out}: expected a file ending in {', '.join(endings)}")
+    if path.exists() and (not overwrite or path.is_dir()):
+        raise RunError(f"{out}: exists already; choose another --out, or say --overwrite to replace it")
+    return path
+
+
+def own_data(run: Run) -> Dataset:
+    """The data a run was trained on, read again. Raises DataError where they are no longer the same."""
+    if not run.config.get("source"):
+        raise RunError(f"{run.path}: has no config.yaml that says what it was trained on; give --data SOURCE")
+    data = load(run.config["source"], **{key: run.config[key] for key in _LOAD if key in run.config})
+    kept, now = run.data.get("splits", {}), data.to_json()["splits"]
+    changed = [name for name in now if name in kept and kept[name] != now[name]]
+    if changed:
+        raise DataError(
+            f"{run.config['source']}: the {changed[0]} rows are not those of the run "
+            f"({kept[changed[0]]['n']} then, {now[changed[0]]['n']} now, or other values); give the old data, or --data"
+        )
+    return data
+
+
+def other_rows(run: Run, source: str, part: Part | None, data_dir: str | None) -> Split:
+    """Rows of another source in the form of the run's model."""
+    schema = origin_of(run.model).schema
+    return load_rows(source, schema, part=part, data_dir=data_dir or run.config.get("data_dir"))
+
+
+def write_pictures(path: Path, arrays: dict[str, np.ndarray], main: str, picture: Any) -> None:
+    """Write `arrays` as .npz, the array `main` as .npy, or `picture` (a Pillow image, from a function) as .png."""
+    kind = path.suffix.lower()
+    if kind == ".npz":
+        write_arrays(path, arrays)
+    elif kind == ".npy":
+        write_atomically(path, lambda file: np.save(file, arrays[main], allow_pickle=False))
+    else:
+        write_atomically(path, lambda file: picture().save(file, "PNG"))

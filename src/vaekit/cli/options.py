@@ -1,0 +1,143 @@
+"""Options from signatures: every keyword of a function becomes `--its-name`, with its type, default and description."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import docstring_parser
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from vaekit.errors import UsageError
+
+
+def sizes(value: Any) -> tuple[int, ...] | None:
+    """ "512,512", "512" or a list of integers; "none" leaves the choice to the network.
+
+    >>> sizes("200,100")
+    (200, 100)
+    """
+    if value is None or value in ("none", "null", ""):
+        return None
+    parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    return tuple(int(part) for part in parts)
+
+
+def height_width(value: Any) -> int | tuple[int, int] | None:
+    """ "32" is a square, "32x48" is height by width.
+
+    >>> height_width("32x48")
+    (32, 48)
+    """
+    if value is None or value in ("none", "null") or isinstance(value, int):
+        return None if isinstance(value, str) else value
+    parts = [int(part) for part in (value.lower().split("x") if isinstance(value, str) else value)]
+    if len(parts) not in (1, 2) or min(parts) < 1:
+        raise ValueError("expected a number of pixels, or HEIGHTxWIDTH")
+    return parts[0] if len(parts) == 1 else (parts[0], parts[1])
+
+
+_BY_NAME: dict[str, Any] = {
+    "hidden": sizes,
+    "image_size": height_width,
+    "learning_rate": float,
+    "data_dir": str | None,
+    "beta": float,
+}
+"""Types that read better on a command line than the Python annotation, or are narrower than it."""
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are UsageErrors in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+        """Raise UsageError in the words of the command line."""
+        text = " ".join(" ".join(line.strip(" -") for line in str(message).splitlines()).split())
+        text = re.sub(r'Parser key "(\w+)": ', lambda m: f"--{m[1].replace('_', '-')}: ", text)
+        text = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"expected one of \1; got \2", text)
+        text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (.*)", r"expected \1, got \2", text)
+        text = re.sub(r"invalid \w+ value: (.*)", r"cannot be \1", text.removeprefix("argument "))
+        raise UsageError(f"{text[:300]} (`{self.prog} --help` lists the options)") from ex
+
+
+def make_parser(command: str, positional: str, description: str) -> Parser:
+    """An empty parser for `vaekit COMMAND`."""
+    usage = f"vaekit {command} {positional} [options]".replace("  ", " ")
+    return Parser(
+        prog=f"vaekit {command}", usage=usage, description=description, formatter_class=argparse.HelpFormatter
+    )
+
+
+def add_options(
+    parser: Parser,
+    function: Callable[..., Any],
+    title: str,
+    *,
+    only: Iterable[str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    helps: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Add the keyword-only parameters of `function` as a group of options; returns their names.
+
+    Args:
+        only: the names to take; None takes all.
+        defaults, helps: what differs from the signature and the docstring.
+    """
+    group = parser.add_argument_group(title)
+    described = {p.arg_name: p.description or "" for p in docstring_parser.parse(function.__doc__ or "").params}
+    described = {name.strip(): text for names, text in described.items() for name in names.split(",")} | dict(
+        helps or {}
+    )
+    hints = get_type_hints(inspect.unwrap(function))
+    names = [
+        name
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind is p.KEYWORD_ONLY and (only is None or name in only)
+    ]
+    for name in names:
+        default = (defaults or {}).get(name, inspect.signature(function).parameters[name].default)
+        text = " ".join(described.get(name, "").split()).rstrip(".") or name.replace("_", " ")
+        shown = "" if default is None else f" (default: {default})"
+        kind = _BY_NAME.get(name, hints[name])
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        metavar = f"{{{','.join(map(str, choices))}}}" if choices else name.upper().replace("_", "-")
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, type=kind, default=default, help=f"{text}{shown}".replace("%", "%%"), metavar=metavar)
+    return names
+
+
+def parse(parser: Parser, arguments: list[str]) -> Namespace:
+    """Parse, with every mistake a UsageError."""
+    try:
+        return parser.parse_args(arguments)
+    except ArgumentError as error:
+        raise UsageError(f"{error} (`{parser.prog} --help` lists the options)") from error
+
+
+def early(arguments: list[str], name: str) -> str | None:
+    """The value of `--name` before the parser can be built, since which options there are depends on it."""
+    flag = f"--{name}"
+    for at, argument in enumerate(arguments):
+        if argument == flag and at + 1 < len(arguments):
+            return arguments[at + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def given(arguments: list[str], name: str, default: str) -> str:
+    """The value of `--name`, else of that key in the file of `--config`, else the default."""
+    value = early(arguments, name)
+    config = early(arguments, "config")
+    if value is None and config is not None and Path(config).is_file():
+        try:
+            content = yaml.safe_load(Path(config).read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UsageError(f"{config}: cannot be read ({str(error).splitlines()[0]})") from error
+        value = content.get(name) if isinstance(content, dict) else None
+    return default if value is None else str(value)

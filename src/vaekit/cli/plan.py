@@ -1,0 +1,79 @@
+"""The plan that `vaekit train` prints before it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from vaekit.data import Dataset
+from vaekit.models import LatentModel, Model
+from vaekit.networks import choose_network
+
+
+def plan_lines(data: Dataset, model: Model, options: dict[str, Any], out: str) -> list[tuple[str, str]]:
+    """(heading, text) for data, model, objective, training and the run's folder."""
+    return [
+        ("data", _data(data)),
+        ("model", _model(data, model, options)),
+        ("objective", _objective(options)),
+        ("training", _training(options)),
+        ("run", out),
+    ]
+
+
+def _data(data: Dataset) -> str:
+    schema, source = data.schema, data.source
+    n = sum(len(split) for split in data.splits().values())
+    noun = "images" if schema.kind == "image" else "vectors"
+    values = (
+        f"{schema.levels} levels in [0, 1]" if schema.levels else f"values in [{schema.low:.4g}, {schema.high:.4g}]"
+    )
+    if source.get("binarize", "none") != "none":
+        values = f"binary, {source['binarize']} binarisation (fixed pixels from seed {source['binarize_seed']})"
+    splits = " / ".join(f"{name} {len(split):,}" for name, split in data.splits().items())
+    classes = f" · {len(schema.classes)} classes" if schema.classes else ""
+    return f"{source['name']}: {n:,} {noun} {'×'.join(map(str, schema.shape))} · {values} · {splits}{classes}"
+
+
+def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
+    parameters = sum(p.numel() for p in model.parameters())
+    parts = [options["model"]]
+    if isinstance(model, LatentModel):
+        network = choose_network(options["network"], data.schema.shape)
+        hidden = "-".join(map(str, options["hidden"])) or "linear"
+        parts += [f"encoder {network} {hidden}", f"decoder {network} mirrored", f"likelihood {_likelihood(options)}"]
+        parts.append("prior N(0, I)" if model.prior is not None else "no prior")
+    parts += [f"{model.latent_dim} latent dimensions", f"{parameters:,} parameters"]
+    return " · ".join(parts)
+
+
+def _likelihood(options: dict[str, Any]) -> str:
+    sigma = options.get("sigma")
+    how = {"shared": "one learned scale", "element": "a scale per element"}
+    return options["likelihood"] + (f" ({how.get(sigma, f'scale {sigma}')})" if sigma is not None else "")
+
+
+def _objective(options: dict[str, Any]) -> str:
+    name = options["objective"]
+    if name == "reconstruction":
+        return "reconstruction: -log p(x|z), no KL (effective beta 0)"
+    if name == "iwae":
+        return f"iwae with K = {options['samples']} draws"
+    beta = f"effective beta {options['beta']:g}"
+    if options["warm_up"]:
+        beta += f", risen from 0 over the first {options['warm_up']} epochs"
+    extra = f" · {options['free_bits']:g} nats free per dimension" if options["free_bits"] else ""
+    return f"elbo in nats, summed over dimensions: {beta} · L = {options['samples']} · KL {options['kl']}{extra}"
+
+
+def _training(options: dict[str, Any]) -> str:
+    device = "accelerator" if options["device"] == "auto" and torch.accelerator.is_available() else "cpu"
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    stopping = f" · patience {options['patience']}" if options["patience"] else ""
+    clip = f" · gradient clip {options['gradient_clip']:g}" if options["gradient_clip"] else ""
+    decay = "" if options["learning_rate_decay"] == "none" else f" ({options['learning_rate_decay']} to 0)"
+    return (
+        f"{options['epochs']} epochs · batch {options['batch_size']} · Adam {options['learning_rate']:g}{decay}"
+        f"{stopping}{clip} · seed {options['seed']} · {device}{threads}"
+    )

@@ -1,0 +1,20 @@
+"""`vaekit report RUN`: the page again, from the folder's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vaekit.cli.common import run_parser
+from vaekit.cli.options import parse
+from vaekit.cli.tables import console, shown
+from vaekit.errors import RunError
+from vaekit.report import write_report
+
+
+def run(arguments: list[str]) -> int:
+    """Write report.html again. Returns the exit status."""
+    options = parse(run_parser("report", "RUN", "Write report.html from the files of the run."), arguments)
+    if not (Path(options.run) / "model" / "model.json").is_file():
+        raise RunError(f"{options.run}: no such run folder; `vaekit train` makes one")
+    console().print(f"report     {shown(write_report(Path(options.run)))}", markup=False)
+    return 0

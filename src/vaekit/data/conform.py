@@ -1,0 +1,105 @@
+"""Rows of any source in their own order, brought to the form a model was made for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.arrays import check_values, image_axes
+from vaekit.data.binarize import draw_once
+from vaekit.data.dataset import Split
+from vaekit.data.schema import Schema
+from vaekit.data.sources import read_source
+from vaekit.errors import DataError
+
+Part = Literal["all", "train", "validation", "test"]
+
+
+def load_rows(
+    source: str | Path,
+    schema: Schema,
+    *,
+    part: Part | None = None,
+    data_dir: str | Path | None = None,
+    binarize_seed: int = 777,
+) -> Split:
+    """Read a source for a model that was made for `schema`.
+
+    Images of a folder are scaled to the model's size and turned gray where it is gray; integers become its levels;
+    gray levels are drawn black or white once where it is binary.
+
+    Args:
+        part: rows of one part of a source that has its own division; "all" keeps the source's order. None is the test
+            part of such a source and all rows of others.
+        data_dir, binarize_seed: see `load`.
+
+    Raises:
+        DataError: the rows cannot be examples of this schema.
+    """
+    size = (schema.shape[1], schema.shape[2]) if schema.kind == "image" else None
+    gray = schema.shape[0] == 1 if schema.kind == "image" else None
+    data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
+    raw, owner = read_source(source, None, None if data_dir is None else Path(data_dir), size, gray)
+    values = _shaped(image_axes(raw.values, owner) if raw.values.ndim > 1 else raw.values, schema, owner)
+    check_values(values, owner)
+    labels = _known_labels(raw.labels, raw.classes, schema)
+    if part is None:
+        part = "all" if raw.parts is None else "test"
+    if part != "all":
+        if raw.parts is None:
+            raise DataError(f"{owner}: has no {part} part of its own; leave --split out or say all")
+        rows = raw.parts[("train", "validation", "test").index(part)]
+        values, labels = values[rows], None if labels is None else labels[rows]
+    tensor, maximum = _levelled(values, raw.maximum, schema, owner, binarize_seed)
+    return Split(tensor, None if labels is None else torch.from_numpy(labels), maximum, name=owner)
+
+
+def _shaped(values: np.ndarray, schema: Schema, owner: str) -> np.ndarray:
+    shape = tuple(values.shape[1:])
+    if shape != schema.shape and int(np.prod(shape)) == schema.size and 1 in (len(shape), len(schema.shape)):
+        return values.reshape(len(values), *schema.shape)  # the same numbers, flat or as an image
+    if shape != schema.shape:
+        raise DataError(f"{owner}: examples of shape {shape}, but the model was made for {schema.shape}")
+    return values
+
+
+def _known_labels(labels: np.ndarray | None, names: tuple[str, ...] | None, schema: Schema) -> np.ndarray | None:
+    """Class numbers of the model's own classes; None where a row's class is none of them."""
+    if labels is None or schema.classes is None:
+        return None
+    texts = (
+        [names[int(v)] if names else str(int(v)) if float(v) == int(v) else str(v) for v in labels.reshape(-1)]
+        if (names or labels.dtype.kind in "iuf")
+        else [str(v) for v in labels.reshape(-1)]
+    )
+    number = {name: i for i, name in enumerate(schema.classes)}
+    return np.array([number[t] for t in texts], np.int64) if set(texts) <= set(number) else None
+
+
+def _levelled(
+    values: np.ndarray, maximum: int | None, schema: Schema, owner: str, seed: int
+) -> tuple[Tensor, int | None]:
+    """Stored values and their maximum in the model's levels, or floats for a model of continuous data."""
+    whole = values.dtype.kind in "bui" or bool((values == np.rint(values)).all())
+    low, high = float(values.min()), float(values.max())
+    if schema.levels is None:
+        divisor = (maximum or 255) if schema.support == "unit" and whole and high > 1 else 1
+        return torch.from_numpy((values / divisor).astype(np.float32)), None
+    top = schema.levels - 1
+    if not whole and low >= 0 and high <= 1:
+        values, whole = values * top, bool((abs(values * top - np.rint(values * top)) < 1e-3).all())
+        high *= top
+    if whole and low >= 0 and high <= top:
+        scaled = values * top if values.dtype == bool else np.rint(values)
+        return torch.from_numpy(scaled.astype(np.uint8 if top <= 255 else np.int32)), top
+    if top == 1 and whole and low >= 0 and high <= 255:
+        gray = torch.from_numpy(np.ascontiguousarray(values.astype(np.uint8)))
+        return draw_once([gray], maximum or 255, seed)[0], 1
+    raise DataError(
+        f"{owner}: values from {low:g} to {high:g} are not on the {schema.levels} levels (0 to {top}) this model was made for"
+    )

@@ -1,0 +1,143 @@
+"""The pictures of a report as arrays: computed once from model and data, drawn later from the file alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data import Dataset, Split
+from vaekit.evaluation.latent import ACTIVE, codes
+from vaekit.evaluation.rows import at_rest, batches, check_rows, device_of
+from vaekit.models.base import Model
+
+Arrays = dict[str, np.ndarray]
+
+_POINTS = 2000
+"""Codes kept for the scatter plots."""
+
+
+@torch.no_grad()
+def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
+    """Arrays for every picture that the model and the data allow; examples are (..., *shape), values as models see them.
+
+    Keys:
+        originals, reconstructions, errors: 8 best, 8 median and 8 worst test rows by squared error, in that order.
+        samples, neighbours, sample_distances: 64 samples (means), each with its nearest training row and their distance
+            per element (root mean square); test_distances: the same distance for up to 64 test rows.
+        codes, code_labels: up to 2,000 test codes (n, D), their class numbers (absent without labels).
+        traversals, traversal_dims, traversal_values: active dimensions (at most 10) by steps, around one test code.
+        interpolations: 6 pairs of test rows by 9 steps.
+        plane, plane_values: decoded grid (20, 20, *shape) where there are two latent dimensions.
+    """
+    test = check_rows(data.train if data.test is None else data.test)
+    with at_rest(model):
+        torch.manual_seed(seed)
+        z = codes(model, test)
+        arrays = {"codes": z[:_POINTS].numpy()}
+        if test.labels is not None:
+            arrays["code_labels"] = test.labels[:_POINTS].numpy()
+        arrays |= _reconstructions(model, test)
+        if model.has_likelihood:
+            arrays |= _samples(model, data, test)
+        arrays |= _traversals(model, z)
+        arrays |= _interpolations(model, test, z)
+        if model.latent_dim == 2:
+            arrays |= _plane(model, z)
+    return arrays
+
+
+def _reconstructions(model: Model, test: Split, each: int = 8) -> Arrays:
+    error = torch.cat([(model.reconstruct(x) - x).square().flatten(1).mean(1).cpu() for x in batches(model, test)])
+    order = torch.argsort(error)
+    each = min(each, max(1, len(order) // 3))
+    middle = (len(order) - each) // 2
+    picked = torch.cat([order[:each], order[middle : middle + each], order[-each:]])
+    x = test.rows(picked)
+    mended = model.reconstruct(_like_weights(model, x))
+    return {"originals": x.numpy(), "reconstructions": _array(mended), "errors": error[picked].numpy()}
+
+
+def _samples(model: Model, data: Dataset, test: Split, n: int = 64) -> Arrays:
+    samples = model.sample(n).cpu().float()
+    neighbours, distances = _nearest(samples, data.train)
+    _, floor = _nearest(test.rows(slice(0, n)).float(), data.train)
+    return {
+        "samples": samples.numpy(),
+        "neighbours": neighbours.numpy(),
+        "sample_distances": distances.numpy(),
+        "test_distances": floor.numpy(),
+    }
+
+
+def _nearest(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:
+    """Each row's nearest training row and their root-mean-square distance per element."""
+    fixed, flat = train.fixed(), x.flatten(1)
+    best = torch.full((len(x),), torch.inf)
+    where = torch.zeros(len(x), dtype=torch.long)
+    start = 0
+    for rows in fixed.batches(2048):
+        distance, index = torch.cdist(flat, rows.float().flatten(1)).min(1)
+        closer = distance < best
+        best, where = torch.where(closer, distance, best), torch.where(closer, index + start, where)
+        start += len(rows)
+    return fixed.rows(where), best / flat.shape[1] ** 0.5
+
+
+def _traversals(model: Model, z: Tensor, steps: int = 9, most: int = 10) -> Arrays:
+    """Active dimensions, most variable first, from -2.5 to 2.5 standard deviations of the codes around one code."""
+    variance = z.double().var(0, correction=0)
+    dims = [int(d) for d in torch.argsort(variance, descending=True) if variance[d] > ACTIVE][:most]
+    if not dims:
+        return {}
+    spread = torch.ones(z.shape[1]) if model.has_likelihood else z.std(0)
+    centre = torch.zeros(z.shape[1]) if model.has_likelihood else z.mean(0)
+    values = torch.linspace(-2.5, 2.5, steps)
+    grid = z[len(z) // 2].repeat(len(dims), steps, 1)
+    for row, d in enumerate(dims):
+        grid[row, :, d] = centre[d] + spread[d] * values
+    return {
+        "traversals": _decoded(model, grid),
+        "traversal_dims": np.array(dims),
+        "traversal_values": values.numpy(),
+    }
+
+
+def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps: int = 9) -> Arrays:
+    """Straight lines between codes of test rows, of different classes where there are labels."""
+    first = torch.arange(min(pairs, len(z) // 2))
+    second = first + len(z) // 2
+    if test.labels is not None:
+        for i in first.tolist():
+            others = torch.nonzero(test.labels != test.labels[i]).flatten()
+            second[i] = others[i % len(others)] if len(others) else second[i]
+    t = torch.linspace(0, 1, steps)[None, :, None]
+    return {"interpolations": _decoded(model, (1 - t) * z[first][:, None] + t * z[second][:, None])}
+
+
+def _plane(model: Model, z: Tensor, side: int = 20) -> Arrays:
+    """The decoded plane: a grid at equal masses of the prior, or over the codes' range for a plain autoencoder."""
+    if model.has_likelihood:
+        axis = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.01, 0.99, side))
+        axes = torch.stack([axis, axis])
+    else:
+        low, high = z.quantile(0.01, dim=0), z.quantile(0.99, dim=0)
+        axes = torch.stack([torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True)])
+    # row 0 is the top of the picture, where the second coordinate is largest
+    grid = torch.stack(torch.meshgrid(axes[0], axes[1].flip(0), indexing="xy"), -1)
+    return {"plane": _decoded(model, grid), "plane_values": axes.numpy()}
+
+
+def _decoded(model: Model, z: Tensor) -> np.ndarray:
+    return _array(model.decode(_like_weights(model, z)).mean)
+
+
+def _like_weights(model: Model, x: Tensor) -> Tensor:
+    parameter = next(model.parameters(), None)
+    return x if parameter is None else x.to(device_of(model), parameter.dtype)
+
+
+def _array(x: Tensor) -> Any:
+    return x.detach().cpu().float().numpy()

@@ -1,0 +1,86 @@
+"""The page itself: sections in their order, the template, and the files that are written."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import vaekit
+from vaekit.files import write_text
+from vaekit.report import codes, curves, galleries
+from vaekit.report.album import Album
+from vaekit.report.contents import Contents, read_contents
+from vaekit.report.numbers import gap_sentence, number_rows, tiles
+from vaekit.report.record import record
+from vaekit.report.verdict import verdict
+
+_SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | None]], ...] = (
+    ("numbers", "Numbers", lambda contents, _: _numbers(contents)),
+    ("training", "Training", curves.training),
+    ("reconstructions", "Reconstructions", galleries.reconstructions),
+    ("samples", "Samples", galleries.samples),
+    ("codes", "Codes", codes.codes),
+    ("kl", "KL by dimension", curves.kl),
+    ("traversals", "Traversals", galleries.traversals),
+    ("interpolations", "Interpolations", galleries.interpolations),
+    ("plane", "The decoded plane", galleries.plane),
+    ("record", "How to repeat it", lambda contents, _: record(contents)),
+)
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write `report.html` into a run folder, and its pictures into `figures/`, from the folder's files alone.
+
+    Returns:
+        The path of the page. A run that came to no end is reported as far as it came.
+
+    Raises:
+        RunError: no run folder, or a file in it is damaged.
+        StorageError: the page cannot be written.
+    """
+    folder = Path(folder)
+    contents, album = read_contents(folder), Album()
+    page = render(contents, album)
+    album.write(folder / "figures")
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def render(contents: Contents, album: Album) -> str:
+    """The page as HTML; its pictures are left in `album`."""
+    made = [(key, title, build(contents, album)) for key, title, build in _SECTIONS]
+    script = _asset("turning.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _template().render(
+        contents=contents,
+        title=f"{contents.source} · {contents.model}",
+        findings=verdict(contents),
+        tiles=tiles(contents),
+        toc=[(key, title) for key, title, section in made if section is not None],
+        style=_asset("style.css"),
+        script=script,
+        script_digest=digest,
+        version=vaekit.__version__,
+        **{key: section for key, _, section in made},
+    )
+
+
+def _numbers(contents: Contents) -> dict[str, Any] | None:
+    rows = number_rows(contents)
+    return {"rows": rows, "gap": gap_sentence(contents)} if rows else None
+
+
+def _asset(name: str) -> str:
+    return (files("vaekit.report") / name).read_text("utf-8")
+
+
+def _template() -> jinja2.Template:
+    strict = jinja2.StrictUndefined
+    environment = jinja2.Environment(autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset("template.html.j2"))

@@ -1,0 +1,218 @@
+"""What every model keeps to: one list of recipes, data, likelihoods and networks, over which every contract runs.
+
+A new recipe is in the list as soon as it is registered; a combination it cannot take needs no entry here, it is refused
+by name and left out.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+import vaekit as vk
+from vaekit.data.arrays import describe
+from vaekit.evaluation import codes, log_likelihood_per_example, reconstruction_error
+from vaekit.evaluation import elbo as evaluate_elbo
+from vaekit.models import RECIPES, make_model, origin_of
+
+ROWS, LATENTS = 40, 3
+GENERATOR = np.random.default_rng(11)
+
+
+def stored(shape, maximum):
+    """Rows whose elements differ in mean, as 8-bit levels or as floats."""
+    mean = 0.3 + 0.4 * GENERATOR.random(shape)
+    unit = np.clip(mean + 0.15 * GENERATOR.normal(size=(ROWS, *shape)), 0, 1)
+    if maximum is None:
+        return torch.from_numpy((7 * unit - 20).astype(np.float32))
+    levels = unit > GENERATOR.random(unit.shape) if maximum == 1 else np.rint(unit * maximum)
+    return torch.from_numpy(levels.astype(np.uint8))
+
+
+DATA = {
+    "bits": (stored((1, 5, 7), 1), 1),
+    "gray": (stored((1, 5, 7), 255), 255),
+    "colour": (stored((3, 8, 8), 16), 16),
+    "real-image": (stored((3, 6, 5), None), None),
+    "vector": (stored((6,), None), None),
+    "counts": (stored((6,), 4), 4),
+}
+COMBINATIONS = [
+    ("bits", "bernoulli", None, "mlp"),
+    ("bits", "auto", None, "conv"),
+    ("gray", "continuous-bernoulli", None, "mlp"),
+    ("gray", "gaussian", 0.2, "conv"),
+    ("colour", "discretized-logistic", "shared", "conv"),
+    ("colour", "auto", None, "resnet"),
+    ("real-image", "gaussian", "element", "conv"),
+    ("real-image", "auto", None, "mlp"),
+    ("vector", "auto", None, "auto"),
+    ("vector", "gaussian", "element", "mlp"),
+    ("counts", "auto", None, "mlp"),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model of the list, made anew for each test, with its data."""
+
+    recipe: str
+    data: str
+    likelihood: str
+    sigma: float | str | None
+    network: str
+
+    def __str__(self):
+        return "-".join(str(v) for v in (self.recipe, self.data, self.likelihood, self.sigma, self.network))
+
+    @cached_property
+    def split(self):
+        values, maximum = DATA[self.data]
+        return vk.Split(values, maximum=maximum)
+
+    @cached_property
+    def schema(self):
+        return describe(self.split.values, self.split.maximum, None)
+
+    @cached_property
+    def x(self):
+        return self.split.rows(slice(None))
+
+    def model(self, seed=0):
+        torch.manual_seed(seed)
+        # tanh: a relu could be dead on so few rows, and a parameter without gradient be nobody's fault
+        shape = {"hidden": (8,) if self.network in ("mlp", "auto") else (4, 8), "activation": "tanh"}
+        choice = {"network": self.network, "likelihood": self.likelihood, "sigma": self.sigma}
+        return RECIPES[self.recipe].function(self.schema, latent_dim=LATENTS, **shape, **choice)
+
+
+CASES = [Case(name, *rest) for name in RECIPES for rest in COMBINATIONS]
+every = pytest.mark.parametrize("case", CASES, ids=str)
+with_likelihood = pytest.mark.parametrize("case", [c for c in CASES if c.model().has_likelihood], ids=str)
+mlps = pytest.mark.parametrize("case", [c for c in CASES if c.network == "mlp"], ids=str)
+
+
+def figures(model, rows):
+    """Everything an evaluation says of each row."""
+    if not model.has_likelihood:
+        return torch.cat([model.reconstruct(rows).flatten(1), codes(model, rows)], 1)
+    return log_likelihood_per_example(model, rows, samples=7)[:, None]
+
+
+@every
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_draw_has_k_by_b_log_densities_that_are_finite(case, samples):
+    model = case.model()
+    draw = model.draw(case.x, None, samples)
+    assert draw.z.shape == (samples, ROWS, LATENTS)
+    wanted = (draw.log_px, draw.log_pz, draw.log_qz) if model.has_likelihood else (draw.log_px,)
+    for values in wanted:
+        assert values.shape == (samples, ROWS)
+        assert torch.isfinite(values).all()
+    if draw.kl is not None:
+        assert draw.kl.shape == (ROWS,)
+        assert_close(draw.kl_per_dim.sum(-1), draw.kl)
+        assert (draw.kl_per_dim > -1e-5).all()
+
+
+@every
+def test_the_objective_is_finite_and_its_gradient_reaches_every_parameter(case):
+    model = case.model()
+    terms = RECIPES[case.recipe].objective(model, vk.Batch(case.x))
+    for values in (terms.loss, terms.rate, terms.distortion):
+        assert values.shape == (ROWS,)
+        assert torch.isfinite(values).all()
+    terms.loss.mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@every
+def test_training_lowers_the_loss_and_moves_every_parameter(case):
+    model = case.model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    history = vk.fit(
+        model, case.split, RECIPES[case.recipe].objective, epochs=3, batch_size=10, learning_rate=3e-3, progress=False
+    )
+    assert history["train_loss"][-1] < history["train_loss"][0]
+    assert all(not torch.equal(before[name], p) for name, p in model.named_parameters())
+
+
+@every
+def test_a_recipes_name_arguments_and_weights_make_the_same_model(case):
+    model = case.model(seed=1).eval()
+    origin = origin_of(model)
+    assert origin.recipe == case.recipe
+    arguments = json.loads(json.dumps(origin.arguments))
+    schema = vk.Schema.from_json(json.loads(json.dumps(origin.schema.to_json())))
+    torch.manual_seed(2)
+    again = make_model(origin.recipe, schema, arguments).eval()
+    assert not torch.allclose(again.reconstruct(case.x), model.reconstruct(case.x), rtol=1e-4)
+    again.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
+    assert origin_of(again).arguments == origin.arguments
+    assert torch.equal(again.reconstruct(case.x), model.reconstruct(case.x))
+    assert torch.equal(figures(again, case.x), figures(model, case.x))
+
+
+@every
+def test_a_rows_figures_do_not_depend_on_its_company(case):
+    model = case.model().double()
+    whole, part = figures(model, case.x.double()), [33, 4, 5, 21, 0]
+    assert_close(figures(model, case.x[part].double()), whole[part], rtol=1e-11, atol=1e-11)
+
+
+@every
+def test_double_precision_goes_through(case):
+    model = case.model()
+    z = model.draw(case.x).z
+    single = model.decode(z).log_prob(case.x)
+    model.double()
+    assert_close(model.decode(z.double()).log_prob(case.x.double()), single.double(), rtol=1e-4, atol=1e-3)
+    for values in (
+        model.encode(case.x.double()),
+        model.reconstruct(case.x.double()),
+        model.draw(case.x.double()).log_px,
+    ):
+        assert values.dtype == torch.float64
+    # rows that are stored as bytes reach a model in its own precision
+    assert reconstruction_error(model, case.split).n == ROWS
+
+
+@every
+def test_verbs_give_examples_and_codes(case):
+    model, shape = case.model(), case.schema.shape
+    z = model.encode(case.x)
+    assert z.shape == (ROWS, LATENTS)
+    assert_close(model.decode(z).mean, model.reconstruct(case.x))
+    assert model.reconstruct(case.x).shape == (ROWS, *shape)
+    p = model.decode(torch.zeros(2, 5, LATENTS))
+    assert (p.batch_shape, p.event_shape) == ((2, 5), shape)
+    assert not z.requires_grad
+    if not model.has_likelihood:
+        return
+    assert model.sample(6).shape == (6, *shape)
+    drawn = model.sample(6, noise=True)
+    assert drawn.shape == (6, *shape)
+    if case.likelihood in ("bernoulli", "discretized-logistic"):
+        case.schema.check(drawn, "samples")
+
+
+@mlps
+def test_the_first_reconstruction_is_near_the_training_mean(case):
+    # over many first weights, because each adds an offset of its own; a decoder without the mean is off by 1 or more
+    starts = [case.model(seed).reconstruct(case.x).mean(0) for seed in range(60)]
+    off = (torch.stack(starts).mean(0) - case.schema.mean).square().mean().sqrt()
+    assert off < 0.5 * case.schema.mean.std()
+
+
+@with_likelihood
+def test_log_likelihood_is_above_the_elbo(case):
+    model = case.model()
+    bound = evaluate_elbo(model, case.split, samples=200)["elbo"].value
+    assert log_likelihood_per_example(model, case.split, samples=500).mean() > bound - 0.02

@@ -1,0 +1,305 @@
+"""Training: the same seed is the same run, schedules reach their objective, and nothing that fails leaves damage."""
+
+import math
+import os
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+import vaekit as vk
+from vaekit.data.batches import steps_per_epoch
+from vaekit.errors import DataError, TrainingError, UsageError
+from vaekit.objectives import Terms, elbo, iwae
+from vaekit.training import schedules
+
+ROWS = 48
+SCHEMA = vk.Schema("vector", (4,))
+
+
+def rows(n=ROWS, seed=7):
+    return torch.from_numpy(np.random.default_rng(seed).random((n, 4), np.float32)).round(decimals=2)
+
+
+def dataset():
+    return vk.Dataset(SCHEMA, vk.Split(rows()), vk.Split(rows(20, 8), name="validation"))
+
+
+def model(seed=0, **more):
+    torch.manual_seed(seed)
+    return vk.models.vae(SCHEMA, latent_dim=2, hidden=(8,), **more)
+
+
+def fit(m, data=None, *given, **more):
+    return vk.fit(
+        m, dataset() if data is None else data, *given, **{"epochs": 2, "batch_size": 16, "progress": False, **more}
+    )
+
+
+def weights(m):
+    return torch.nn.utils.parameters_to_vector(m.parameters()).detach().clone()
+
+
+def figures(history):
+    return [{k: v for k, v in record.items() if k not in ("seconds", "examples_per_second")} for record in history]
+
+
+# ---- a run is a function of its seed
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not():
+    runs = []
+    for seed in (3, 3, 4):
+        m = model()
+        torch.rand(len(runs) + 1)  # what the process drew before is no part of the run
+        runs.append((figures(fit(m, seed=seed)), weights(m)))
+    assert runs[0][0] == runs[1][0]
+    assert torch.equal(runs[0][1], runs[1][1])
+    assert runs[0][0] != runs[2][0]
+    assert not torch.equal(runs[0][1], runs[2][1])
+
+
+def test_the_callers_random_state_and_denormals_are_left_alone():
+    m, inside = model(), []
+    tensors, arrays = torch.get_rng_state(), np.random.get_state()[1].copy()
+    fit(m, on_epoch=lambda record: inside.append(denormal()))
+    assert torch.equal(torch.get_rng_state(), tensors)
+    assert np.array_equal(np.random.get_state()[1], arrays)
+    assert denormal() > 0
+    # flushed where it pays, on processors that can
+    assert set(inside) == {0.0} or not torch.set_flush_denormal(False)
+
+
+def denormal():
+    return (torch.full((4,), 2e-38) * 0.25).max().item()
+
+
+# ---- objectives and schedules
+
+
+def test_schedules_reach_the_objective_and_the_record():
+    seen, beta, rate = [], schedules.linear(0.0, 1.0, steps=5), schedules.cosine(0.01, 0.0, steps=9)
+
+    def objective(m, batch, beta):
+        seen.append(beta)
+        return elbo(m, batch, beta=beta)
+
+    history = fit(model(), None, objective, epochs=3, schedules={"beta": beta}, learning_rate=rate)
+    assert seen == [beta(step) for step in range(9)]
+    assert history["beta"] == [beta(2), beta(5), beta(8)]
+    assert history["learning_rate"] == [rate(2), rate(5), rate(8)]
+    assert history["step"] == [3, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "values"),
+    [
+        (schedules.constant(3.0), [3.0] * 6),
+        (schedules.linear(1.0, 3.0, steps=4), [1.0, 1.5, 2.0, 2.5, 3.0, 3.0]),
+        (schedules.cosine(2.0, 0.0, steps=4), [2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5), 0.0, 0.0]),
+        (schedules.cyclical(0.0, 1.0, steps=4), [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]),
+    ],
+)
+def test_schedules(schedule, values):
+    assert [schedule(step) for step in range(6)] == pytest.approx(values, abs=1e-15)
+
+
+def test_cosine_decay_ends_with_the_training():
+    rates = fit(model(), epochs=4, learning_rate=0.01, learning_rate_decay="cosine")["learning_rate"]
+    assert rates == pytest.approx([schedules.cosine(0.01, 0.0, 12)(step) for step in (2, 5, 8, 11)])
+
+
+def test_the_learning_rate_is_that_of_the_step():
+    m = model()
+    before = weights(m)
+    fit(m, learning_rate=lambda step: 0.0 if step else 1e-3, epochs=1)
+    # Adam's first step is the learning rate in every weight that has a gradient
+    assert_close((weights(m) - before).abs().max(), torch.tensor(1e-3), rtol=1e-3, atol=0)
+
+
+def test_validation_is_at_beta_one_whatever_is_trained_with_the_same_draws_each_time():
+    still = {"epochs": 3, "learning_rate": schedules.constant(0.0)}
+    histories = [fit(model(), None, o, **still) for o in (elbo, partial(elbo, beta=50.0))]
+    plain, weighted = (history.records[0] for history in histories)
+    assert len({*histories[0]["validation_elbo"]}) == 1 < len({*histories[0]["train_elbo"]})
+    assert plain["validation_elbo"] == weighted["validation_elbo"]
+    assert plain["validation_elbo"] == pytest.approx(-plain["validation_rate"] - plain["validation_distortion"])
+    assert weighted["train_loss"] == pytest.approx(50 * weighted["train_rate"] + weighted["train_distortion"], rel=1e-5)
+    assert plain["train_loss"] == pytest.approx(-plain["train_elbo"], rel=1e-6)
+
+
+def test_records_are_means_over_examples_when_the_last_batch_is_short():
+    def objective(m, batch):
+        value = batch.x[:, 0] + 0 * sum(p.sum() for p in m.parameters())
+        return Terms(value, 2 * value.detach(), 3 * value.detach())
+
+    record = fit(model(), rows(21), objective, epochs=1, batch_size=8).records[0]
+    mean = float(rows(21)[:, 0].mean())
+    assert [record[f"train_{k}"] for k in ("loss", "rate", "distortion")] == pytest.approx([mean, 2 * mean, 3 * mean])
+    assert (record["step"], steps_per_epoch(21, 8)) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "objective", [elbo, partial(iwae, samples=4), partial(elbo, kl="sampled"), partial(elbo, free_bits=0.1)]
+)
+def test_training_raises_the_bound(objective):
+    history = fit(model(), rows(), objective, epochs=15, learning_rate=0.01)
+    losses = history["train_loss"]
+    assert losses[-1] < losses[0] - 0.5
+    assert "validation_elbo" not in history.records[0]
+
+
+def test_early_stopping_restores_the_best_weights():
+    m, kept = model(), []
+    history = fit(m, epochs=60, patience=3, learning_rate=0.2, on_epoch=lambda record: kept.append(weights(m)))
+    best = int(np.argmax(history["validation_elbo"]))
+    assert history.best_epoch == best + 1
+    assert len(history) == best + 4 < 60
+    assert torch.equal(weights(m), kept[best])
+    assert not torch.equal(kept[best], kept[-1])
+
+
+# ---- when it goes wrong
+
+
+@pytest.mark.parametrize("term", ["rate", "distortion", "loss"])
+def test_a_loss_that_is_not_finite_names_term_step_and_epoch_and_keeps_good_weights(term):
+    m, kept, calls = model(), [], []
+
+    def objective(m, batch):
+        calls.append(1)
+        terms = elbo(m, batch)
+        if len(calls) <= 5:
+            return terms
+        values = {"loss": terms.loss * math.nan, "rate": terms.rate, "distortion": terms.distortion}
+        return Terms(**{**values, term: values[term] * math.nan})
+
+    with pytest.raises(
+        TrainingError, match=rf"{term} is nan at step 5 \(epoch 2\); the weights of epoch 1 are kept"
+    ) as raised:
+        fit(m, None, objective, epochs=4, on_epoch=lambda record: kept.append(weights(m)))
+    assert raised.value.exit_code == 5
+    assert torch.equal(weights(m), kept[0])
+    assert all(p.requires_grad for p in m.parameters())
+
+
+def test_a_first_step_that_fails_keeps_the_initial_weights():
+    m = model()
+    before = weights(m)
+    with pytest.raises(TrainingError, match=r"at step 0 \(epoch 1\); the initial weights are kept"):
+        fit(m, rows() * math.nan)
+    assert torch.equal(weights(m), before)
+
+
+def test_an_interrupt_ends_the_training_and_leaves_finite_weights():
+    m, epochs = model(), []
+
+    def interrupt(record):
+        epochs.append(record["epoch"])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(m, epochs=10_000, on_epoch=interrupt)
+    assert len(epochs) < 1000
+    assert torch.isfinite(weights(m)).all()
+    assert not m.training
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"epochs": 0}, "epochs 0"),
+        ({"batch_size": -1}, "batch_size -1"),
+        ({"gradient_clip": 0.0}, "gradient_clip 0.0"),
+        ({"updates": [vk.Update()], "objective": elbo}, "either updates, or an objective"),
+        ({"updates": [vk.Update(every=0)]}, "every 0"),
+        ({"updates": [vk.Update(parameters=[])]}, "no parameter to move"),
+        ({"device": "tpu"}, "device 'tpu'"),
+        ({"precision": "fp8"}, "precision 'fp8'"),
+    ],
+)
+def test_arguments_that_cannot_be_right_are_refused(more, said):
+    with pytest.raises(UsageError, match=said):
+        fit(model(), **more)
+
+
+def test_data_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match="early stopping needs validation rows"):
+        fit(model(), rows(), patience=2)
+    with pytest.raises(DataError, match=r"shape \(4,\), the data have \(3,\)"):
+        fit(model(), rows()[:, :3])
+    with pytest.raises(DataError, match="empty"):
+        fit(model(), rows()[:0])
+
+
+# ---- several players
+
+
+def two_players(m, seen, every=1):
+    """The encoder on the ELBO, then the decoder's negative: what leaked would be seen at once."""
+
+    def objective(name, sign):
+        def value(model, batch):
+            seen.append((name, [p.requires_grad for p in model.parameters()]))
+            terms = elbo(model, batch)
+            return Terms(sign * terms.loss, terms.rate, terms.distortion)
+
+        return value
+
+    return [
+        vk.Update(objective("encoder", 1.0), m.encoder.parameters()),
+        vk.Update(objective("decoder", -1.0), m.decoder.parameters(), every=every),
+    ]
+
+
+def test_a_player_moves_only_its_own_parameters():
+    m, seen = model(), []
+    frozen = next(m.decoder.parameters()).requires_grad_(False)
+    before = [p.detach().clone() for p in m.parameters()]
+    mine = [any(p is q for q in m.encoder.parameters()) for p in m.parameters()]
+    fit(m, epochs=1, updates=two_players(m, seen))
+    assert [name for name, _ in seen] == ["encoder", "decoder"] * 3
+    for name, needed in seen:
+        assert needed == [
+            p is not frozen and own == (name == "encoder") for p, own in zip(m.parameters(), mine, strict=True)
+        ]
+    assert [p.requires_grad for p in m.parameters()] == [p is not frozen for p in m.parameters()]
+    for p, old in zip(m.parameters(), before, strict=True):
+        assert torch.equal(p, old) == (p is frozen)
+
+
+def test_a_player_at_rest_stays_where_it_is_and_others_do_not_feel_it():
+    trained = []
+    for updates in ("one", "two"):
+        m = model()
+        player = vk.Update(elbo, m.encoder.parameters())
+        idle = vk.Update(elbo, m.decoder.parameters(), learning_rate=0.0, every=10**6)
+        before = weights(m.decoder)
+        fit(m, epochs=1, batch_size=ROWS, updates=[player] if updates == "one" else [player, idle])
+        assert torch.equal(weights(m.decoder), before)
+        trained.append(weights(m.encoder))
+    assert torch.equal(*trained)
+
+
+def test_every_is_counted_in_steps():
+    m, seen = model(), []
+    fit(m, epochs=3, updates=two_players(m, seen, every=4))
+    steps = "".join(name[0] for name, _ in seen)
+    assert steps == "ed" + "e" * 4 + "d" + "e" * 4 + "d"
+
+
+def test_gradient_clip_limits_the_norm_over_all_parameters():
+    moved = []
+    for clip in (None, 0.1, 1e9):
+        m = model()
+        before = weights(m)
+        plain = vk.Update(elbo, optimizer=lambda ps, rate: torch.optim.SGD(ps, rate))
+        fit(m, epochs=1, batch_size=ROWS, learning_rate=1.0, gradient_clip=clip, updates=[plain])
+        moved.append(weights(m) - before)
+    assert float(moved[1].norm()) == pytest.approx(0.1, rel=1e-3)
+    assert float(moved[0].norm()) > 0.2
+    assert_close(moved[2], moved[0])
+    assert_close(moved[1] / moved[1].norm(), moved[0] / moved[0].norm(), rtol=1e-3, atol=1e-5)
