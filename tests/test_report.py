@@ -1,5 +1,7 @@
 """The report, from small run folders whose files are written here: nothing is trained."""
 
+import base64
+import hashlib
 import html
 import io
 import json
@@ -13,7 +15,7 @@ from PIL import Image
 
 from vaekit.errors import RunError
 from vaekit.files import write_json
-from vaekit.report import write_report
+from vaekit.report import charts, galleries, write_report
 from vaekit.report.album import Album
 from vaekit.report.charts import focus
 from vaekit.report.codes import codes
@@ -120,6 +122,12 @@ def record_of(epoch, level, gap, likelihood):
     return record
 
 
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Charts of few pixels: they are drawn all the same, in a third of the time."""
+    monkeypatch.setattr(charts, "DPI", 40)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The page of a complete run with two latent dimensions."""
@@ -216,21 +224,26 @@ def test_sections_come_in_order_and_the_contents_lead_to_them(page):
 
 @pytest.mark.parametrize(
     ("missing", "section"),
-    [("reconstructions", "reconstructions"), ("samples", "samples"), ("codes", "codes"), ("traversals", "traversals"),
-     ("traversal_dims", "traversals"), ("interpolations", "interpolations"), ("plane", "plane"), ("plane_values", "plane")],
+    [("reconstructions", reconstructions), ("samples", samples), ("codes", codes), ("traversals", galleries.traversals),
+     ("traversal_dims", galleries.traversals), ("interpolations", galleries.interpolations), ("plane", plane),
+     ("plane_values", plane), ("originals", reconstructions)],
 )  # fmt: skip
 def test_a_section_without_its_arrays_is_left_out(tmp_path, missing, section):
-    arrays = pictures(latent_dim=2)
-    assert section in rendered(run(tmp_path / "whole", latent_dim=2, arrays=arrays)).ids
-    del arrays[missing]
-    assert section not in rendered(run(tmp_path / "part", latent_dim=2, arrays=arrays)).ids
+    arrays = {k: v for k, v in pictures(latent_dim=2).items() if k != missing}
+    assert section(read_contents(run(tmp_path / "run", latent_dim=2, arrays=arrays, epochs=1)), Album()) is None
+
+
+def test_a_page_of_numbers_alone(tmp_path):
+    assert [i for i in rendered(run(tmp_path / "run", arrays={})).ids if i not in ("main", "top", "verdict")] == [
+        "numbers", "training", "kl", "record"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["neighbours", "sample_distances", "test_distances", "errors", "code_labels"])
 def test_optional_arrays_may_be_absent(tmp_path, name):
-    arrays = pictures()
-    del arrays[name]
-    assert {"samples", "reconstructions", "codes"} <= set(rendered(run(tmp_path / "run", arrays=arrays)).ids)
+    arrays = {k: v for k, v in pictures().items() if k != name}
+    contents = read_contents(run(tmp_path / "run", arrays=arrays, epochs=0, evaluation={}))
+    assert {"samples", "reconstructions", "codes"} <= set(Reader(render(contents, Album())).ids)
 
 
 def test_hostile_names_stay_text(tmp_path):
@@ -249,9 +262,6 @@ def test_hostile_names_stay_text(tmp_path):
 
 
 def test_the_script_is_the_one_the_policy_allows(tmp_path):
-    import base64
-    import hashlib
-
     text = render(read_contents(run(tmp_path / "run")), Album())
     script = re.search(r"<script>(.*?)</script>", text, re.S).group(1)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -273,9 +283,11 @@ def test_no_run_folder(tmp_path):
 # runs of all kinds -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 1), (2, 5, 3), (7,), (1,), (500,), (1, 200, 300)])
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 1), (2, 5, 3), (7,), (1,), (500,), (1, 30, 100)])
 def test_examples_of_any_shape(tmp_path, shape):
-    folder = run(tmp_path / "run", shape=shape, arrays=pictures(shape, 2), latent_dim=2, epochs=1)
+    arrays = pictures(shape, 2)
+    arrays["plane"], arrays["plane_values"] = arrays["plane"][:5, :5], arrays["plane_values"][:, :5]
+    folder = run(tmp_path / "run", shape=shape, arrays=arrays, latent_dim=2, epochs=1)
     reader = Reader(write_report(folder).read_text("utf-8"))
     assert {"reconstructions", "samples", "plane"} <= set(reader.ids)
     assert ("images" in reader.text) == (len(shape) == 3)
@@ -322,7 +334,7 @@ def test_figures_that_are_null_show_as_dashes(tmp_path):
     assert reader.text.count("–") >= len(evaluation) - 1
     assert "kl" in reader.ids
     assert "not known" in said(folder)
-    assert not re.search(r"\bnan\b|None|\binf\b", reader.text)
+    assert not re.search(r"\bnan\b|None(?! is closer)|\binf\b", reader.text)
 
 
 def test_records_that_are_null_leave_gaps(tmp_path):
@@ -449,7 +461,7 @@ def test_real_values_take_their_scale_from_the_data(tmp_path):
     look = look_of(read_contents(run(tmp_path / "run", arrays=arrays, schema={"low": -5.0, "high": 5.0})))
     assert look.low == pytest.approx(-5, abs=0.1)
     assert look.high == pytest.approx(5, abs=0.1)
-    assert look.tiles(np.zeros((1, 1, 4, 4)))[0, 0, 0, 0] == pytest.approx(127, abs=2)
+    assert int(look.tiles(np.zeros((1, 1, 4, 4)))[0, 0, 0, 0]) == pytest.approx(127, abs=2)
 
 
 def test_bars_of_a_vector_go_up_and_down():
@@ -457,11 +469,8 @@ def test_bars_of_a_vector_go_up_and_down():
     tile = look.tiles(np.array([16.0, -1.5]))  # three scales above, one and a half below
     h, w, _ = tile.shape
     left, right = tile[:, w // 4], tile[:, 3 * w // 4]
-    assert left[0, 3] == 255
-    assert left[h - 1, 3] == 0
-    assert right[0, 3] == 0
-    assert right[h // 2 + h // 8, 3] == 255
-    assert right[h - 1, 3] == 0
+    assert left[0, 3] == right[h // 2 + h // 8, 3] == 255
+    assert max(left[h - 1, 3], right[0, 3], right[h - 1, 3]) < 50
 
 
 def test_pngs_are_gray_where_they_can_be():
@@ -568,7 +577,7 @@ def test_verdict_of_a_beta_vae(tmp_path):
 def test_verdict_of_a_warm_up_that_is_longer_than_the_run(tmp_path):
     folder = run(tmp_path / "run")
     append_record(folder, record_of(7, -90.0, 0.2, True) | {"beta": 0.35})
-    assert "The warm-up had not ended: the last epoch's β was 0.350 of 1" in said(folder)
+    assert "The warm-up had not ended: the last epoch's β was 0.35 of 1" in said(folder)
 
 
 def test_verdict_of_overfitting(tmp_path):

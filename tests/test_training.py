@@ -94,19 +94,6 @@ def test_schedules_reach_the_objective_and_the_record():
     assert history["step"] == [3, 6, 9]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "values"),
-    [
-        (schedules.constant(3.0), [3.0] * 6),
-        (schedules.linear(1.0, 3.0, steps=4), [1.0, 1.5, 2.0, 2.5, 3.0, 3.0]),
-        (schedules.cosine(2.0, 0.0, steps=4), [2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5), 0.0, 0.0]),
-        (schedules.cyclical(0.0, 1.0, steps=4), [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]),
-    ],
-)
-def test_schedules(schedule, values):
-    assert [schedule(step) for step in range(6)] == pytest.approx(values, abs=1e-15)
-
-
 def test_cosine_decay_ends_with_the_training():
     rates = fit(model(), epochs=4, learning_rate=0.01, learning_rate_decay="cosine")["learning_rate"]
     assert rates == pytest.approx([schedules.cosine(0.01, 0.0, 12)(step) for step in (2, 5, 8, 11)])

@@ -45,10 +45,12 @@ class Album:
         return Picture(name, alt, _uri(light), _uri(dark), width // 2, height // 2)
 
     def image(self, name: str, alt: str, image: Image.Image, *, crisp: bool) -> Picture:
-        """A picture that is the same on any page, shown at its own size at most."""
+        """A picture that is the same on any page."""
         png = to_png(image)
         self.files[name] = png
-        return Picture(name, alt, _uri(png, image), None, image.width, image.height, crisp)
+        # pixels that are seen one by one stay whole; photographs may be a little larger than they are
+        zoom = 1.0 if crisp else max(1.0, min(1.5, 860 / image.width))
+        return Picture(name, alt, _uri(png, image), None, round(zoom * image.width), round(zoom * image.height), crisp)
 
     def write(self, folder: Path) -> None:
         """Write every picture as `folder`/name.png."""

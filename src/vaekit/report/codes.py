@@ -11,8 +11,8 @@ from vaekit.report import charts
 from vaekit.report.album import Album
 from vaekit.report.colours import SINGLE, rainbow
 from vaekit.report.contents import Contents
-from vaekit.report.numbers import probe_sentence
 from vaekit.report.projection import nearest_centre_share, principal_components
+from vaekit.report.table import probe_sentence
 from vaekit.report.words import count, number, percent
 
 FEW = 20

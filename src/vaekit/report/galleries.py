@@ -47,7 +47,7 @@ def reconstructions(contents: Contents, album: Album) -> dict[str, Any] | None:
     names = ("Best", "Median", "Worst") if each and not rest else ("Examples",)
     parts = np.array_split(np.arange(len(originals)), len(names))
     sheets = [_compared(contents, album, look, name, rows, errors) for name, rows in zip(names, parts, strict=True)]
-    return {"sheets": sheets, "bins": look.bins}
+    return {"sheets": sheets, "how": look.words}
 
 
 def _compared(contents: Contents, album: Album, look: Look, name: str, rows: np.ndarray, errors: np.ndarray) -> Sheet:
@@ -85,7 +85,7 @@ def samples(contents: Contents, album: Album) -> dict[str, Any] | None:
     tiles = look.tiles(drawn, across * (2 if has_pairs else 1))
     if has_pairs:
         assert near is not None
-        tiles = paired(tiles, look.tiles(near, across * 2))
+        tiles = paired(tiles, look.tiles(near, across * 2), 2 if look.is_image else 8)
     tiles = _rows_of(tiles, across)
     distances = _distances(contents)
     alt = f"{len(drawn)} samples" + (f", each left of its nearest training {contents.examples}" if has_pairs else "")

@@ -16,8 +16,8 @@ from vaekit.files import write_text
 from vaekit.report import codes, curves, galleries
 from vaekit.report.album import Album
 from vaekit.report.contents import Contents, read_contents
-from vaekit.report.numbers import gap_sentence, number_rows, tiles
 from vaekit.report.record import record
+from vaekit.report.table import gap_sentence, number_rows, tiles
 from vaekit.report.verdict import verdict
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | None]], ...] = (

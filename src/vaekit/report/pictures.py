@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from vaekit.report.contents import Contents
+from vaekit.report.words import number
 
 WIDTH = 960
 """Pixels a grid may be wide where its tiles allow it."""
@@ -17,10 +18,17 @@ WIDTH = 960
 _TILE = 96
 """Pixels a tile is brought to, at most, by whole-numbered enlargement."""
 
-_BARS = 32
+_MOST = 1280
+"""Pixels beyond which a grid's tiles are made smaller."""
+
+_BARS = 40
 """Height of the bars that stand for a vector."""
 
-_UP, _DOWN, _LINE = (85, 128, 216, 255), (214, 121, 58, 255), (128, 136, 148, 110)
+_COLUMNS = 96
+"""Bars there are for a vector, at most."""
+
+_UP, _DOWN = (85, 128, 216, 255), (214, 121, 58, 255)
+_LINE, _EMPTY = (128, 136, 148, 130), (128, 136, 148, 28)
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,16 @@ class Look:
         return len(self.shape) >= 2
 
     @property
-    def bins(self) -> int:
-        """Neighbouring columns of a vector that share one bar."""
-        return 1 if self.is_image else -(-self.shape[0] // 96)
+    def words(self) -> str:
+        """How to read a tile, "" where black is 0 and white is 1."""
+        low, high = number(self.low), number(self.high)
+        if self.is_image:
+            return "" if (self.low, self.high) == (0, 1) else f"Black is {low} and below, white is {high} and above."
+        several = self.shape[0] > _COLUMNS
+        bars = "bars, each the mean of some neighbouring columns" if several else "bars, one for each column"
+        if self.low < 0:
+            return f"A row is drawn as {bars}: blue above the column's mean, orange below, up to {high} standard deviations."
+        return f"A row is drawn as {bars}, from {low} to {high}."
 
     @property
     def crisp(self) -> bool:
@@ -56,16 +71,22 @@ class Look:
 
     def tiles(self, examples: np.ndarray, columns: int = 8) -> np.ndarray:
         """Examples (..., *shape) as RGBA tiles (..., h, w, 4), enlarged so that `columns` of them fill the page."""
-        values = np.nan_to_num((examples.astype(np.float64) - self.shift) / self.scale)
+        batch = examples.shape[: examples.ndim - len(self.shape)]
+        # one by one, because a thousand large images at once are gigabytes
+        tiles = np.stack([self._tile(example, columns) for example in examples.reshape(-1, *self.shape)])
+        return tiles.reshape(*batch, *tiles.shape[1:])
+
+    def _tile(self, example: np.ndarray, columns: int) -> np.ndarray:
+        values = np.nan_to_num((example.astype(np.float64) - self.shift) / self.scale)
         room = WIDTH // columns - gap(columns)
         if not self.is_image:
-            return _bars(values, self.low, self.high, max(8, min(96, room)))
-        pixels = _pixels(np.clip((values - self.low) / (self.high - self.low), 0, 1), len(self.shape))
-        side = max(pixels.shape[-3:-1])
-        if side * columns > 1280:
-            return _shrunk(pixels, max(16, 1280 // columns) / side)
+            return _bars(values, self.low, self.high, max(8, min(_COLUMNS, room)))
+        pixels = _pixels(np.clip((values - self.low) / (self.high - self.low), 0, 1))
+        side = max(pixels.shape[:2])
+        if side * columns > _MOST:
+            return _shrunk(pixels, max(16, _MOST // columns) / side)
         times = max(1, min(_TILE // side, room // side))
-        return pixels.repeat(times, -3).repeat(times, -2)
+        return pixels.repeat(times, 0).repeat(times, 1)
 
 
 def look_of(contents: Contents) -> Look | None:
@@ -107,10 +128,10 @@ def grid(tiles: np.ndarray, between: int) -> Image.Image:
     return Image.fromarray(cells.transpose(0, 2, 1, 3, 4).reshape(rows * (h + between), columns * (w + between), 4))
 
 
-def paired(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two tiles as one, side by side: (..., h, w, 4) each -> (..., h, 2 w + 2, 4)."""
-    seam = np.zeros((*left.shape[:-2], 2, 4), np.uint8)
-    return np.concatenate([left, seam, right], axis=-2)
+def paired(left: np.ndarray, right: np.ndarray, seam: int = 2) -> np.ndarray:
+    """Two tiles as one, side by side: (..., h, w, 4) each -> (..., h, 2 w + seam, 4)."""
+    between = np.zeros((*left.shape[:-2], seam, 4), np.uint8)
+    return np.concatenate([left, between, right], axis=-2)
 
 
 def to_png(image: Image.Image) -> bytes:
@@ -120,46 +141,40 @@ def to_png(image: Image.Image) -> bytes:
     solid = bool((pixels[..., 3] == 255).all())
     mode = ("L" if solid else "LA") if gray else ("RGB" if solid else "RGBA")
     out = io.BytesIO()
-    image.convert(mode).save(out, "PNG", optimize=True)
+    image.convert(mode).save(out, "PNG", optimize=pixels.size < 4_000_000)
     return out.getvalue()
 
 
-def _pixels(values: np.ndarray, event_dims: int) -> np.ndarray:
-    """Images (..., C, H, W) in [0, 1] as (..., H, W, 4) bytes; other than 1 or 3 channels stand side by side."""
-    if event_dims == 2:
-        values = values[..., None, :, :]
-    if values.shape[-3] == 3:
-        colour = np.moveaxis(values, -3, -1)
+def _pixels(values: np.ndarray) -> np.ndarray:
+    """An image (C, H, W) or (H, W) in [0, 1] as (H, W, 4) bytes; other than 1 or 3 channels stand side by side."""
+    values = values[None] if values.ndim == 2 else values
+    channels, height, width = values.shape
+    if channels == 3:
+        colour = values.transpose(1, 2, 0)
     else:
-        *batch, channels, height, width = values.shape
-        beside = np.moveaxis(values, -3, -2).reshape(*batch, height, channels * width)
+        beside = values.transpose(1, 0, 2).reshape(height, channels * width)
         colour = np.repeat(beside[..., None], 3, -1)
-    solid = np.ones((*colour.shape[:-1], 1))
-    return np.rint(255 * np.concatenate([colour, solid], -1)).astype(np.uint8)
+    return np.rint(255 * np.concatenate([colour, np.ones((*colour.shape[:2], 1))], -1)).astype(np.uint8)
 
 
 def _shrunk(pixels: np.ndarray, factor: float) -> np.ndarray:
-    h, w = (max(1, round(side * factor)) for side in pixels.shape[-3:-1])
-    flat = pixels.reshape(-1, *pixels.shape[-3:])
-    small = [np.asarray(Image.fromarray(tile).resize((w, h), Image.Resampling.LANCZOS)) for tile in flat]
-    return np.stack(small).reshape(*pixels.shape[:-3], h, w, 4)
+    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _bars(values: np.ndarray, low: float, high: float, width: int) -> np.ndarray:
-    """Vectors (..., D) as little bar charts (..., h, w, 4): up from the zero line in blue, down in orange."""
-    bins = min(values.shape[-1], width)
-    means = np.stack([part.mean(-1) for part in np.array_split(values, bins, axis=-1)], -1)
+    """A vector (D,) as a little bar chart (h, w, 4): up from the zero line in blue, down in orange."""
+    bins = min(len(values), width)
+    means = np.array([part.mean() for part in np.array_split(values, bins)])
     each = max(1, width // bins)
-    thick = each - 1 if each >= 3 else each
     zero = round(_BARS * min(max(high / (high - low), 0), 1))
     ends = np.rint(_BARS * (high - np.clip(means, low, high)) / (high - low)).astype(int)
     y = np.arange(_BARS)[:, None]
-    up = (y >= ends[..., None, :]) & (y < zero)
-    down = (y >= zero) & (y < ends[..., None, :])
-    colours = np.where(up[..., None], _UP, np.where(down[..., None], _DOWN, (0, 0, 0, 0)))
-    wide = np.zeros((*means.shape[:-1], _BARS, bins, each, 4), np.uint8)
-    wide[..., :thick, :] = colours[..., None, :]
-    tile = wide.reshape(*means.shape[:-1], _BARS, bins * each, 4)
-    line = min(zero, _BARS - 1)
-    tile[..., line, :, :] = np.where(tile[..., line, :, 3:] == 0, np.array(_LINE, np.uint8), tile[..., line, :, :])
+    up, down = (y >= ends) & (y < zero), (y >= zero) & (y < ends)
+    colours = np.where(up[..., None], _UP, np.where(down[..., None], _DOWN, _EMPTY)).astype(np.uint8)
+    tile = colours.repeat(each, 1)
+    if each >= 3:
+        tile[:, each - 1 :: each] = _EMPTY  # a gap between neighbours
+    line = tile[min(zero, _BARS - 1)]
+    line[line[:, 3] == _EMPTY[3]] = _LINE
     return tile

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from vaekit.report.contents import Contents
-from vaekit.report.numbers import phrase
+from vaekit.report.table import phrase
 from vaekit.report.words import count, number, with_error
 
 Tone = Literal["good", "plain", "warn"]
@@ -76,9 +76,8 @@ def _sentence(contents: Contents, key: str, pattern: str) -> str:
 def _state(contents: Contents) -> list[Finding]:
     """How the training ended, where it did not end as planned."""
     state, planned = contents.status.get("state"), contents.config.get("epochs")
-    done = f"after {contents.epochs:,} of {planned:,} epochs"
-    if not isinstance(planned, int):
-        done = f"after {count(contents.epochs, 'epoch')}"
+    of = f"{contents.epochs:,} of " if isinstance(planned, int) else ""
+    done = f"after {of}{count(planned if isinstance(planned, int) else contents.epochs, 'epoch')}"
     if state == "interrupted":
         return [Finding(f"The run was interrupted {done}: its figures are those of an unfinished training.", "warn")]
     if state == "failed":
@@ -143,7 +142,7 @@ def _tail(contents: Contents, held: np.ndarray) -> str:
         return ""
     epoch = _epoch(contents, best)
     if best == kept == len(held) - 1:
-        return "; the last epoch was the best on validation, so a longer training may do better"
+        return "; validation was still improving at the last epoch"
     if best == kept:
         return f"; the weights are those of epoch {epoch}, the best on validation"
     lost = float(held[best] - held[kept])
@@ -156,13 +155,13 @@ def _objective(contents: Contents) -> list[Finding]:
     """What the loss was, where it was not the bound itself."""
     if not contents.has_likelihood:
         return []
-    found, asked, reached = [], number(contents.beta), contents.column("beta")
+    found, asked, reached = [], f"{contents.beta:g}", contents.column("beta")
     if contents.beta != 1:
         found.append(
             Finding(f"Trained with β = {asked}: the loss was not minus the ELBO. All figures here are at β = 1.")
         )
     if len(reached) and math.isfinite(reached[-1]) and reached[-1] < 0.99 * contents.beta:
-        ended = number(float(reached[-1]))
+        ended = f"{float(reached[-1]):.2g}"
         found.append(Finding(f"The warm-up had not ended: the last epoch's β was {ended} of {asked}.", "warn"))
     return found
 

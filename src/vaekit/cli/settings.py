@@ -1,0 +1,133 @@
+"""The options of `vaekit train`: gathered from the signatures of source, model, objective and `fit`, then resolved."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vaekit.cli.options import Parser, add_options, make_parser
+from vaekit.data import BUILT_IN, Dataset, load
+from vaekit.data.batches import steps_per_epoch
+from vaekit.distributions.likelihoods import choose_likelihood
+from vaekit.errors import UsageError
+from vaekit.models import RECIPES
+from vaekit.networks import choose_network, default_hidden
+from vaekit.objectives import OBJECTIVES
+from vaekit.training import fit
+from vaekit.training.fit import check_numbers
+
+FIT = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "learning_rate_decay",
+    "gradient_clip",
+    "patience",
+    "seed",
+    "device",
+    "precision",
+)
+"""The keywords of `fit` that are options of the run."""
+
+NOT_KEPT = ("given", "config", "out", "overwrite", "json", "print_config")
+"""Options that say how this call behaves, not what the run is."""
+
+Options = dict[str, Any]
+
+
+def train_parser(model: str, objective: str) -> Parser:
+    """The parser for a model and an objective, which decide what options there are."""
+    parser = make_parser("train", "[SOURCE]", "Learn a latent-variable model and write a run folder with its report.")
+    parser.add_argument(
+        "given",
+        nargs="?",
+        metavar="SOURCE",
+        help=f"{', '.join(BUILT_IN)}, a folder of images, an IDX, .npy or .npz file (default: digits)",
+    )
+    parser.add_argument("--source", default="digits", help="the same as SOURCE, for a configuration file")
+    parser.add_argument("--config", action="config", help="a YAML file of options; a run's config.yaml repeats the run")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of the run (default: runs/<date>_<source>_<model>)"
+    )  # type: ignore[arg-type]
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the folder given with --out once the new run is finished"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the result as one JSON object on standard output, the rest on standard error",
+    )
+    parser.add_argument("--model", default=model, help=f"one of {', '.join(RECIPES)} (default: vae)")
+    parser.add_argument(
+        "--objective", default=objective, help=f"one of {', '.join(OBJECTIVES)} (default: the model's own)"
+    )
+    parser.add_argument(
+        "--evaluation-samples",
+        type=int,
+        default=200,
+        help="K, draws for each test example of the importance-sampled log p(x) (default: 200)",
+    )
+    add_options(parser, load, "data")
+    add_options(parser, RECIPES[model].function, f"model {model}")
+    add_options(parser, OBJECTIVES[objective], f"objective {objective}")
+    if objective == "elbo":
+        parser.add_argument(
+            "--warm-up", type=int, default=0, help="epochs over which beta rises from 0 to its value (default: 0)"
+        )
+    own = {"epochs": None, "batch_size": None, "patience": None, "learning_rate_decay": "cosine"}
+    helps = {
+        "epochs": "passes over the training rows (default: enough for 12,000 steps, between 10 and 100)",
+        "batch_size": "rows a step (default: 128, 64 below 10,000 training rows)",
+        "learning_rate": "of Adam",
+        "patience": "stop after so many epochs without a better validation ELBO, and take the best weights; 0 never stops "
+        "(default: a fifth of the epochs)",
+        "learning_rate_decay": "cosine takes the learning rate down to 0 over the whole training",
+    }
+    add_options(parser, fit, "training", only=FIT, defaults=own, helps=helps)
+    return parser
+
+
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    """The names of a function's keyword-only parameters."""
+    return [name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY]
+
+
+def lasting(source: str) -> str:
+    """A built-in name as it is, a path made absolute so that config.yaml works from anywhere."""
+    return source if source in BUILT_IN else str(Path(source).expanduser().absolute())
+
+
+def resolve(options: Options, data: Dataset) -> None:
+    """Put numbers where the user left the choice to us, so that config.yaml says what was done."""
+    n, schema = len(data.train), data.schema
+    check_numbers(
+        **{
+            key: options[key]
+            for key in ("epochs", "batch_size", "learning_rate", "gradient_clip", "evaluation_samples")
+        }
+    )
+    options["batch_size"] = options["batch_size"] or (128 if n >= 10_000 else 64)
+    steps = steps_per_epoch(n, options["batch_size"])
+    options["epochs"] = min(100, max(10, -(-12_000 // steps))) if options["epochs"] is None else options["epochs"]
+    if options["patience"] is None:
+        options["patience"] = max(5, options["epochs"] // 5)
+    elif options["patience"] < 0:
+        raise UsageError(f"--patience {options['patience']}: expected a number of epochs, 0 to never stop early")
+    if options.get("warm_up", 0) > options["epochs"] or options.get("warm_up", 0) < 0:
+        raise UsageError(
+            f"--warm-up {options['warm_up']}: expected 0 to {options['epochs']} epochs, the length of the run; "
+            "a longer one would never reach beta"
+        )
+    if "network" in options:
+        options["network"] = choose_network(options["network"], schema.shape)
+        if options["hidden"] is None:
+            options["hidden"] = default_hidden(options["network"], schema.shape)
+        options["hidden"] = list(options["hidden"])
+    if "likelihood" in options:
+        options["likelihood"] = choose_likelihood(options["likelihood"], schema)
+        scales = {"gaussian": "shared", "discretized-logistic": "element"}
+        options["sigma"] = scales.get(options["likelihood"]) if options["sigma"] is None else options["sigma"]
+    if isinstance(options["image_size"], tuple):
+        options["image_size"] = list(options["image_size"])
