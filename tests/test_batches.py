@@ -11,6 +11,13 @@ from vaekit.data.binarize import bernoulli_pixels
 from vaekit.errors import DataError
 
 
+@pytest.mark.parametrize("maximum", [1, 16, 255])
+def test_bytes_reach_a_model_as_levels_from_0_to_1(maximum):
+    stored = torch.arange(maximum + 1, dtype=torch.uint8)[:, None]
+    x = vk.Split(stored, maximum=maximum).rows(slice(None))
+    torch.testing.assert_close(x, torch.linspace(0, 1, maximum + 1)[:, None])
+
+
 def test_order_of_rows_is_a_function_of_seed_and_epoch():
     def order(seed, epoch):
         batches = epoch_batches(

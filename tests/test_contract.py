@@ -4,6 +4,7 @@ A new recipe is in the list as soon as it is registered; a combination it cannot
 by name and left out.
 """
 
+import inspect
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,6 +159,15 @@ def test_a_recipes_name_arguments_and_weights_make_the_same_model(case):
     assert origin_of(again).arguments == origin.arguments
     assert torch.equal(again.reconstruct(case.x), model.reconstruct(case.x))
     assert torch.equal(figures(again, case.x), figures(model, case.x))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_origin_holds_defaults_too(recipe):
+    """So that a default which changes later does not change a model that was saved."""
+    function, schema = RECIPES[recipe].function, Case(recipe, *COMBINATIONS[-1]).schema
+    arguments = origin_of(function(schema)).arguments
+    expected = {name: p.default for name, p in inspect.signature(function).parameters.items() if name != "schema"}
+    assert arguments == {name: list(v) if isinstance(v, tuple) else v for name, v in expected.items()}
 
 
 @every

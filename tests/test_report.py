@@ -21,6 +21,7 @@ from vaekit.report.charts import focus
 from vaekit.report.codes import codes
 from vaekit.report.colours import rainbow
 from vaekit.report.contents import read_contents
+from vaekit.report.curves import kl
 from vaekit.report.galleries import plane, reconstructions, samples
 from vaekit.report.page import render
 from vaekit.report.pictures import Look, grid, look_of, to_png
@@ -51,6 +52,7 @@ def pictures(shape=(1, 4, 4), latent_dim=3, classes=3, rng=None):
         "test_distances": 0.1 + rng.random(64).astype(np.float32),
         "codes": rng.normal(size=(40, latent_dim)).astype(np.float32) + labels[:, None],
         "code_labels": labels,
+        "active": np.ones(latent_dim, bool),
         "traversals": draw(min(latent_dim, 10), 9),
         "traversal_dims": np.arange(min(latent_dim, 10)),
         "traversal_values": np.linspace(-2.5, 2.5, 9),
@@ -198,7 +200,8 @@ def test_every_picture_has_words_and_every_heading_its_place(page):
     images = reader.all("img")
     assert len(images) >= 10
     assert all(len(image["alt"]) > 30 and re.search(r"\d", image["alt"]) for image in images)
-    assert len({image["alt"] for image in images}) == len(images)
+    shown = [image["alt"] for image in images if image.get("class") != "on-dark"]
+    assert len(set(shown)) == len(shown)
     assert reader.headings[:2] == [1, 2]
     assert all(b - a <= 1 for a, b in zip(reader.headings, reader.headings[1:], strict=False))
     assert len(reader.all("figure")) == len(reader.all("figcaption"))
@@ -323,7 +326,7 @@ def test_the_turning_view_has_all_points_and_a_picture_for_paper(tmp_path):
     assert len(cloud["labels"]) == 40
     assert len(cloud["colours"]) == 3
     assert cloud["axes"] == ["PC 1", "PC 2", "PC 3"]
-    assert '<div class="standing"><picture>' in text
+    assert '<div class="standing"><img class="on-light" src="data:image/png' in text
 
 
 def test_figures_that_are_null_show_as_dashes(tmp_path):
@@ -374,6 +377,20 @@ def test_an_interrupted_run_says_so(tmp_path):
 def test_the_command_quotes_its_path(tmp_path):
     folder = run(tmp_path / "a folder; rm", arrays={}, epochs=1)
     assert f"vaekit train --config '{folder}/config.yaml'" in rendered(folder).text
+
+
+def test_a_folder_that_will_be_moved_is_named_by_its_place_to_be(tmp_path):
+    folder = run(tmp_path / "run.unfinished", arrays={}, epochs=1)
+    text = write_report(folder, final="runs/run").read_text("utf-8")
+    assert "vaekit train --config runs/run/config.yaml" in text
+    assert "unfinished" not in text
+
+
+def test_a_source_that_is_a_path_is_called_by_its_name(tmp_path):
+    reader = rendered(run(tmp_path / "run", arrays={}, epochs=1, config={"source": "/home/someone/faces/"}))
+    assert "faces vae" in reader.text
+    assert "1,000 training images of 4 × 4 pixels" in reader.text
+    assert reader.text.count("/home/someone/faces/") == 2  # among the data and among the options
 
 
 def test_schedules_are_drawn_where_they_vary(tmp_path):
@@ -511,6 +528,13 @@ def test_the_share_of_variance_is_on_the_page(tmp_path):
     assert "100.0" in section["flat"]["picture"].alt
 
 
+def test_the_kl_chart_marks_the_dimensions_the_run_calls_active(tmp_path):
+    arrays = pictures() | {"active": np.array([True, False, True])}
+    section = kl(read_contents(run(tmp_path / "run", arrays=arrays)), Album())
+    assert (section["marked"], section["inactive"]) == (True, 1)
+    assert "2 active dimensions with" in section["picture"].alt
+
+
 def test_a_turn_keeps_lengths_and_leaves_up_upright():
     turn = turned(np.eye(3), 0.7, 0.38)
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
@@ -559,6 +583,13 @@ def test_verdict_of_a_collapsed_posterior(tmp_path):
     assert "the posterior has collapsed to the prior" in said(run(tmp_path / "run", evaluation=figures_of(active=0)))
 
 
+def test_verdict_of_a_code_that_says_next_to_nothing(tmp_path):
+    evaluation = figures_of() | {"kl": figure(0.125, 0.01)}
+    assert "All 3 latent dimensions are active, but the whole code carries only 0.12 nats" in said(
+        run(tmp_path / "run", evaluation=evaluation)
+    )
+
+
 def test_verdict_counts_the_active_dimensions(tmp_path):
     assert "2 of 3 latent dimensions are active; the other hardly varies" in said(
         run(tmp_path / "a", evaluation=figures_of(active=2))
@@ -572,6 +603,12 @@ def test_verdict_of_a_beta_vae(tmp_path):
     assert "Trained with β = 4: the loss was not minus the ELBO. All figures here are at β = 1." in said(
         run(tmp_path / "run", config={"beta": 4.0})
     )
+
+
+def test_verdict_names_other_losses(tmp_path):
+    text = said(run(tmp_path / "run", config={"objective": "iwae", "free_bits": 0.25}))
+    assert "Trained on the importance-weighted bound" in text
+    assert "Trained with 0.25 free nats for each dimension" in text
 
 
 def test_verdict_of_a_warm_up_that_is_longer_than_the_run(tmp_path):

@@ -14,7 +14,7 @@ from vaekit.report import write_report
 def run(arguments: list[str]) -> int:
     """Write report.html again. Returns the exit status."""
     options = parse(run_parser("report", "RUN", "Write report.html from the files of the run."), arguments)
-    if not (Path(options.run) / "model" / "model.json").is_file():
+    if not (Path(options.run) / "config.yaml").is_file() and not (Path(options.run) / "model").is_dir():
         raise RunError(f"{options.run}: no such run folder; `vaekit train` makes one")
     console().print(f"report     {shown(write_report(Path(options.run)))}", markup=False)
     return 0

@@ -97,7 +97,7 @@ def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, 
         with out.status("drawing the report") if out.is_terminal else contextlib.nullcontext():
             runs.write_arrays(folder / "figures" / "gallery.npz", gallery(model, data, seed=options["seed"]))
             write_json(folder / "status.json", status | {"state": "finished"})
-            write_report(folder)
+            write_report(folder, final=place.final)
     except (KeyboardInterrupt, Exception) as error:
         _save_unfinished(model, place, status, error)
         raise
@@ -155,4 +155,5 @@ def _save_unfinished(model: Model, place: Workplace, status: dict[str, Any], err
     with contextlib.suppress(VaekitError):  # on a full disk the first error is the one to tell
         write_json(place.folder / "status.json", state if interrupted else state | {"error": str(error)})
         runs.save_model(model, place.folder / "model")
+        write_report(place.folder)
         console(to_stderr=True).print(f"saved      {shown(place.folder)}", markup=False)

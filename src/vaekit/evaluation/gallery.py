@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Split
-from vaekit.evaluation.latent import ACTIVE, codes
+from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.rows import at_rest, batches, check_rows, device_of
 from vaekit.models.base import Model
 
@@ -28,7 +28,9 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         samples, neighbours, sample_distances: 64 samples (means), each with its nearest training row and their distance
             per element (root mean square); test_distances: the same distance for up to 64 test rows.
         codes, code_labels: up to 2,000 test codes (n, D), their class numbers (absent without labels).
-        traversals, traversal_dims, traversal_values: active dimensions (at most 10) by steps, around one test code.
+        active: (D,) which latent dimensions are active.
+        traversals, traversal_dims, traversal_values: active dimensions (at most 10) by steps, the other dimensions at one
+            test code; the values are in standard deviations of the prior, or of the codes where there is no prior.
         interpolations: 6 pairs of test rows by 9 steps.
         plane, plane_values: decoded grid (20, 20, *shape) where there are two latent dimensions.
     """
@@ -87,18 +89,19 @@ def _nearest(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:
 
 
 def _traversals(model: Model, z: Tensor, steps: int = 9, most: int = 10) -> Arrays:
-    """Active dimensions, most variable first, from -2.5 to 2.5 standard deviations of the codes around one code."""
-    variance = z.double().var(0, correction=0)
-    dims = [int(d) for d in torch.argsort(variance, descending=True) if variance[d] > ACTIVE][:most]
+    """Active dimensions, most variable first: one of them goes from -2.5 to 2.5 while the others stay at one code."""
+    active = active_of(z)
+    marks = {"active": np.isin(np.arange(z.shape[1]), active)}
+    dims = active[:most]
     if not dims:
-        return {}
+        return marks
     spread = torch.ones(z.shape[1]) if model.has_likelihood else z.std(0)
     centre = torch.zeros(z.shape[1]) if model.has_likelihood else z.mean(0)
     values = torch.linspace(-2.5, 2.5, steps)
     grid = z[len(z) // 2].repeat(len(dims), steps, 1)
     for row, d in enumerate(dims):
         grid[row, :, d] = centre[d] + spread[d] * values
-    return {
+    return marks | {
         "traversals": _decoded(model, grid),
         "traversal_dims": np.array(dims),
         "traversal_values": values.numpy(),

@@ -40,15 +40,20 @@ def kl_per_dim(model: Model, rows: Any, *, seed: int = 0) -> list[Estimate]:
 
 def active_units(model: Model, rows: Any, *, threshold: float = ACTIVE) -> Estimate:
     """Number of dimensions whose posterior mean varies over the data by more than `threshold`."""
-    z = codes(model, rows).double().numpy()
+    z = codes(model, rows)
     how = f"variance of the posterior mean above {threshold:g}"
-    count = float((z.var(0, ddof=1) > threshold).sum()) if len(z) > 1 else 0.0
-    return Estimate(count, _bootstrap_error(z, threshold), len(z), "dimensions", how)
+    count = float(len(active_of(z, threshold)))
+    return Estimate(count, _bootstrap_error(z.double().numpy(), threshold), len(z), "dimensions", how)
 
 
 def active_dimensions(model: Model, rows: Any, *, threshold: float = ACTIVE) -> list[int]:
     """The active dimensions, the most variable first."""
-    variance = codes(model, rows).double().var(0)
+    return active_of(codes(model, rows), threshold)
+
+
+def active_of(z: Tensor, threshold: float = ACTIVE) -> list[int]:
+    """The dimensions of codes (n, D) that vary by more than `threshold`, the most variable first."""
+    variance = z.double().var(0) if len(z) > 1 else torch.zeros(z.shape[1])
     return [int(d) for d in torch.argsort(variance, descending=True) if variance[d] > threshold]
 
 

@@ -39,6 +39,11 @@ class Contents:
         return str(self.config.get("source") or name or "unnamed data")
 
     @cached_property
+    def name(self) -> str:
+        """The source's name without the folders it lies in."""
+        return self.source.replace("\\", "/").rstrip("/").rpartition("/")[2] or self.source
+
+    @cached_property
     def model(self) -> str:
         """The name of the model's recipe."""
         return str(self.config.get("model") or self.description.get("recipe") or "model")
@@ -55,6 +60,15 @@ class Contents:
         if self.schema.get("shape"):
             return tuple(int(side) for side in self.schema["shape"])
         return next((self.arrays[k].shape[1:] for k in ("originals", "samples") if k in self.arrays), ())
+
+    @cached_property
+    def form(self) -> str:
+        """The shape of one example in words."""
+        if len(self.shape) < 2:
+            return " × ".join(str(side) for side in self.shape) + f" value{'' if self.shape == (1,) else 's'}"
+        channels = self.shape[0] if len(self.shape) == 3 else 1
+        sides = " × ".join(str(side) for side in self.shape[-2:])
+        return f"{sides} pixels" + ({1: "", 3: " in colour"}.get(channels, f" and {channels} channels"))
 
     @cached_property
     def examples(self) -> str:

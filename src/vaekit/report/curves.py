@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from vaekit.evaluation.latent import ACTIVE
 from vaekit.report import charts
 from vaekit.report.album import Album
 from vaekit.report.contents import Contents
@@ -151,8 +150,6 @@ def _kl_alt(values: np.ndarray, order: np.ndarray, on: np.ndarray, marked: bool)
 
 
 def active_dims(contents: Contents, dims: int) -> np.ndarray | None:
-    """(D,) which dimensions are active by the codes at hand; None where there are no codes to tell."""
-    codes = contents.arrays.get("codes")
-    if codes is None or codes.ndim != 2 or codes.shape[1] != dims or len(codes) < 2:
-        return None
-    return np.asarray(codes.astype(np.float64).var(0, ddof=1) > ACTIVE)
+    """(D,) which dimensions are active; None where the run's pictures do not say."""
+    active = contents.arrays.get("active")
+    return active.astype(bool) if active is not None and active.shape == (dims,) else None

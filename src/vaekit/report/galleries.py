@@ -113,7 +113,7 @@ def _distances(contents: Contents) -> dict[str, str] | None:
     if usual > 0 and middle < 0.5 * usual:
         told = "Samples lie much closer to the training data than unseen examples do: look for copies among the pairs."
     elif closer == 0:
-        told = "None is closer to the training data than the closest test example: no sign of memorisation."
+        told = "None is closer to the training data than the closest test example: no sign of memorisation by this measure."
     else:
         told = (
             f"{closer} of {len(sample)} are closer to the training data than the closest test example. Means are "

@@ -30,12 +30,15 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | No
     ("traversals", "Traversals", galleries.traversals),
     ("interpolations", "Interpolations", galleries.interpolations),
     ("plane", "The decoded plane", galleries.plane),
-    ("record", "How to repeat it", lambda contents, _: record(contents)),
 )
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | Path, *, final: str | Path | None = None) -> Path:
     """Write `report.html` into a run folder, and its pictures into `figures/`, from the folder's files alone.
+
+    Args:
+        folder: the run.
+        final: where the folder is going to be, if it is moved later: the page names its configuration there.
 
     Returns:
         The path of the page. A run that came to no end is reported as far as it came.
@@ -46,20 +49,21 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     contents, album = read_contents(folder), Album()
-    page = render(contents, album)
+    page = render(contents, album, folder if final is None else Path(final))
     album.write(folder / "figures")
     write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
-def render(contents: Contents, album: Album) -> str:
-    """The page as HTML; its pictures are left in `album`."""
+def render(contents: Contents, album: Album, place: Path | None = None) -> str:
+    """The page as HTML; its pictures are left in `album`. `place` is the folder that the page names as its own."""
     made = [(key, title, build(contents, album)) for key, title, build in _SECTIONS]
+    made.append(("record", "How to repeat it", record(contents, place or contents.folder)))
     script = _asset("turning.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _template().render(
         contents=contents,
-        title=f"{contents.source} · {contents.model}",
+        title=f"{contents.name} · {contents.model}",
         findings=verdict(contents),
         tiles=tiles(contents),
         toc=[(key, title) for key, title, section in made if section is not None],

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from vaekit.report.contents import Contents
 from vaekit.report.words import count, plain
 
 
-def record(contents: Contents) -> dict[str, Any]:
-    """What a reader needs to do it again."""
-    path = shlex.quote(str(contents.folder / "config.yaml"))
+def record(contents: Contents, place: Path) -> dict[str, Any]:
+    """What a reader needs to do it again; `place` is the folder's path."""
+    path = shlex.quote(str(place / "config.yaml"))
     return {
         "command": f"vaekit train --config {path}" if contents.config else None,
         "options": [(str(key), plain(value)) for key, value in contents.config.items()],
-        "environment": [(str(key).replace("_", " "), plain(value)) for key, value in contents.environment.items()],
+        "environment": list(_flat(contents.environment)),
         "data": _data(contents),
     }
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """One row a value; those of a dictionary inside, such as the versions of packages, under their own names."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        else:
+            yield str(key).replace("_", " "), plain(value)
 
 
 def _data(contents: Contents) -> list[tuple[str, str]]:

@@ -49,12 +49,12 @@ NAMES: dict[str, tuple[str, str]] = {
     ),
     "active_units": ("Active units", "Latent dimensions whose posterior mean varies with the example at all."),
     "linear_probe": (
-        "Linear probe of the codes",
+        "Linear probe of codes",
         "Accuracy of a logistic regression that sees only the codes.",
     ),
     "linear_probe_raw": ("Linear probe of {raw}", "The same classifier on the examples themselves, for comparison."),
-    "knn_probe": ("Neighbour probe of the codes", "Accuracy of five nearest neighbours that see only the codes."),
-    "knn_probe_raw": ("Neighbour probe of {raw}", "The same classifier on the examples themselves, for comparison."),
+    "knn_probe": ("k-NN probe of codes", "Accuracy of five nearest neighbours that see only the codes."),
+    "knn_probe_raw": ("k-NN probe of {raw}", "The same classifier on the examples themselves, for comparison."),
 }
 """Figures in the order of the table; what the evaluation holds beyond them follows under its own key."""
 

@@ -10,9 +10,12 @@ import numpy as np
 
 from vaekit.report.contents import Contents
 from vaekit.report.table import phrase
-from vaekit.report.words import count, number, with_error
+from vaekit.report.words import count, finite, number, with_error
 
 Tone = Literal["good", "plain", "warn"]
+
+_LITTLE = 0.7
+"""Nats below which a code says less than one yes or no of an example."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +96,24 @@ def active(contents: Contents) -> Finding | None:
     units, total = contents.value("active_units"), contents.latent_dim
     if units is None or not total:
         return None
-    n = round(units)
+    n, rate = round(units), contents.value("kl")
     if n == 0:
         collapsed = "the posterior has collapsed to the prior, and the decoder ignores the code"
         cause = collapsed if contents.has_likelihood else "all examples have nearly the same code"
         return Finding(f"No latent dimension is active: {cause}.", "warn")
+    text = _active_of(n, total)
+    if rate is not None and rate < _LITTLE:
+        return Finding(
+            f"{text}, but the whole code carries only {number(rate, 2)} nats: it has nearly collapsed.", "warn"
+        )
+    return Finding(f"{text}.")
+
+
+def _active_of(n: int, total: int) -> str:
     if n >= total:
-        return Finding(f"All {total} latent dimensions are active." if total > 1 else "The latent dimension is active.")
+        return f"All {total} latent dimensions are active" if total > 1 else "The latent dimension is active"
     rest = f"other {total - n} hardly vary" if total - n > 1 else "other hardly varies"
-    return Finding(f"{n} of {total} latent dimensions are active; the {rest} with the example.")
+    return f"{n} of {total} latent dimensions are active; the {rest} with the example"
 
 
 def fitting(contents: Contents) -> Finding | None:
@@ -156,11 +168,16 @@ def _objective(contents: Contents) -> list[Finding]:
     if not contents.has_likelihood:
         return []
     found, asked, reached = [], f"{contents.beta:g}", contents.column("beta")
+    if contents.config.get("objective") == "iwae":
+        found.append(Finding("Trained on the importance-weighted bound, not on the ELBO that the curves show."))
+    if finite(contents.config.get("free_bits")):
+        bits = f"{contents.config['free_bits']:g}"
+        found.append(Finding(f"Trained with {bits} free nats for each dimension, which its loss does not charge."))
     if contents.beta != 1:
         found.append(
             Finding(f"Trained with β = {asked}: the loss was not minus the ELBO. All figures here are at β = 1.")
         )
-    if len(reached) and math.isfinite(reached[-1]) and reached[-1] < 0.99 * contents.beta:
+    if len(reached) and math.isfinite(reached[-1]) and reached[-1] < 0.95 * contents.beta:
         ended = f"{float(reached[-1]):.2g}"
         found.append(Finding(f"The warm-up had not ended: the last epoch's β was {ended} of {asked}.", "warn"))
     return found
