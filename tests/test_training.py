@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import sys
 import time
 from functools import partial
 
@@ -174,6 +175,16 @@ def test_a_loss_that_is_not_finite_names_term_step_and_epoch_and_keeps_good_weig
     assert all(p.requires_grad for p in m.parameters())
 
 
+@pytest.mark.xfail(strict=True, reason="weights are kept as good without a look at them")
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_that_are_not_finite_are_never_good(epochs):
+    m = model()
+    # the loss of the last step of epoch 1 is finite, but its update leaps to infinity
+    with pytest.raises(TrainingError, match="initial weights are kept"):
+        fit(m, rows(), epochs=epochs, learning_rate=lambda step: 1e38 if step == 2 else 1e-3)
+    assert torch.isfinite(weights(m)).all()
+
+
 def test_a_first_step_that_fails_keeps_the_initial_weights():
     m = model()
     before = weights(m)
@@ -182,26 +193,40 @@ def test_a_first_step_that_fails_keeps_the_initial_weights():
     assert torch.equal(weights(m), before)
 
 
-def test_an_interrupt_ends_the_training_before_it_is_raised():
-    m, epochs = model(), []
+def interrupted(m):
+    """Train with a Ctrl-C in the eighth step, which takes its time; return the steps made."""
+    steps = []
 
-    def interrupt(record):
-        epochs.append(record["epoch"])
-        if len(epochs) == 3:
+    def objective(m, batch):
+        steps.append(len(steps))
+        if len(steps) == 8:
             os.kill(os.getpid(), signal.SIGINT)
-
-    def slow(m, batch):
-        time.sleep(0.02 * (len(epochs) >= 3))  # long enough to see a training that nobody waits for
+            time.sleep(0.3)
         return elbo(m, batch)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(m, None, slow, epochs=300, on_epoch=interrupt)
-    left = weights(m)
-    time.sleep(0.1)
+        fit(m, None, objective, epochs=300)
+    return steps
+
+
+def test_an_interrupt_ends_the_training():
+    m = model()
+    steps = interrupted(m)
+    time.sleep(0.4)
+    assert len(steps) == 8
+    assert torch.isfinite(weights(m)).all()
+
+
+@pytest.mark.xfail(
+    sys.version_info < (3, 13), strict=True, reason="an interrupted Thread.join takes the thread for ended"
+)
+def test_an_interrupt_is_raised_when_the_training_has_ended():
+    m = model()
+    interrupted(m)
+    left, training = weights(m), m.training
+    time.sleep(0.4)
     assert torch.equal(weights(m), left)
-    assert torch.isfinite(left).all()
-    assert 3 <= len(epochs) < 10
-    assert not m.training
+    assert not training
 
 
 @pytest.mark.parametrize(
@@ -222,6 +247,13 @@ def test_arguments_that_cannot_be_right_are_refused(more, said):
         fit(model(), **more)
 
 
+@pytest.mark.xfail(strict=True, reason="rows are not brought to the precision of the weights")
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_rows_of_any_precision_train_a_model_of_any(precision):
+    for data in (rows().double().numpy(), rows().numpy(), vk.Split((rows() * 255).byte(), maximum=255)):
+        assert len(fit(model().to(precision), data)) == 2
+
+
 def test_data_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match="early stopping needs validation rows"):
         fit(model(), rows(), patience=2)
@@ -229,73 +261,3 @@ def test_data_that_do_not_fit_are_refused():
         fit(model(), rows()[:, :3])
     with pytest.raises(DataError, match="empty"):
         fit(model(), rows()[:0])
-
-
-# ---- several players
-
-
-def two_players(m, seen, every=1):
-    """The encoder on the ELBO, then the decoder's negative: what leaked would be seen at once."""
-
-    def objective(name, sign):
-        def value(model, batch):
-            seen.append((name, [p.requires_grad for p in model.parameters()]))
-            terms = elbo(model, batch)
-            return Terms(sign * terms.loss, terms.rate, terms.distortion)
-
-        return value
-
-    return [
-        vk.Update(objective("encoder", 1.0), m.encoder.parameters()),
-        vk.Update(objective("decoder", -1.0), m.decoder.parameters(), every=every),
-    ]
-
-
-def test_a_player_moves_only_its_own_parameters():
-    m, seen = model(), []
-    frozen = next(m.decoder.parameters()).requires_grad_(False)
-    before = [p.detach().clone() for p in m.parameters()]
-    mine = [any(p is q for q in m.encoder.parameters()) for p in m.parameters()]
-    fit(m, epochs=1, updates=two_players(m, seen))
-    assert [name for name, _ in seen] == ["encoder", "decoder"] * 3
-    for name, needed in seen:
-        assert needed == [
-            p is not frozen and own == (name == "encoder") for p, own in zip(m.parameters(), mine, strict=True)
-        ]
-    assert [p.requires_grad for p in m.parameters()] == [p is not frozen for p in m.parameters()]
-    for p, old in zip(m.parameters(), before, strict=True):
-        assert torch.equal(p, old) == (p is frozen)
-
-
-def test_a_player_at_rest_stays_where_it_is_and_others_do_not_feel_it():
-    trained = []
-    for updates in ("one", "two"):
-        m = model()
-        player = vk.Update(elbo, m.encoder.parameters())
-        idle = vk.Update(elbo, m.decoder.parameters(), learning_rate=0.0, every=10**6)
-        before = weights(m.decoder)
-        fit(m, epochs=1, batch_size=ROWS, updates=[player] if updates == "one" else [player, idle])
-        assert torch.equal(weights(m.decoder), before)
-        trained.append(weights(m.encoder))
-    assert torch.equal(*trained)
-
-
-def test_every_is_counted_in_steps():
-    m, seen = model(), []
-    fit(m, epochs=3, updates=two_players(m, seen, every=4))
-    steps = "".join(name[0] for name, _ in seen)
-    assert steps == "ed" + "e" * 4 + "d" + "e" * 4 + "d"
-
-
-def test_gradient_clip_limits_the_norm_over_all_parameters():
-    moved = []
-    for clip in (None, 0.1, 1e9):
-        m = model()
-        before = weights(m)
-        plain = vk.Update(elbo, optimizer=lambda ps, rate: torch.optim.SGD(ps, rate))
-        fit(m, epochs=1, batch_size=ROWS, learning_rate=1.0, gradient_clip=clip, updates=[plain])
-        moved.append(weights(m) - before)
-    assert float(moved[1].norm()) == pytest.approx(0.1, rel=1e-3)
-    assert float(moved[0].norm()) > 0.2
-    assert_close(moved[2], moved[0])
-    assert_close(moved[1] / moved[1].norm(), moved[0] / moved[0].norm(), rtol=1e-3, atol=1e-5)
