@@ -7,5 +7,8 @@ from torch.nn import functional as F
 
 
 def soft_bound(raw: Tensor, low: float, high: float) -> Tensor:
-    """`raw` kept inside (low, high): equal to it within exp(-distance to the nearer bound), with gradient everywhere."""
+    """`raw` kept between low and high: equal to it within exp(-distance to the nearer bound), with gradient around.
+
+    Far above `high` it settles at high + log(1 + exp(-(high - low))), which is `high` to four digits for the bounds used.
+    """
     return low + F.softplus(high - low - F.softplus(high - raw))

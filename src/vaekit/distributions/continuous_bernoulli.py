@@ -75,7 +75,8 @@ class ContinuousBernoulli(Distribution):
         # for eta < 0 this is the quantile itself; for eta > 0 that of 1 - X, which has -eta
         u = torch.where(eta > 0, 1 - value, value)
         x = -torch.log1p(u * torch.expm1(-size)) / size
-        return torch.where(tiny, value, torch.where(eta > 0, 1 - x, x)).clamp(0, 1)
+        series = value + eta * value * (1 - value) / 2
+        return torch.where(tiny, series, torch.where(eta > 0, 1 - x, x)).clamp(0, 1)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         return self.icdf(

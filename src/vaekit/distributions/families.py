@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as TorchBernoulli
@@ -192,7 +193,13 @@ class DiscretizedLogistic(Family):
         return _event(DiscretizedLogisticDistribution(loc, log_scale, self.levels), self.event_shape)
 
     def start(self, mean: Tensor) -> Tensor:
-        return self.sigma.start(mean)
+        """The location whose mean it is, read off a table: at the starting scale the ends of the range pull it inwards."""
+        begin = torch.tensor(self.sigma.begin, dtype=torch.float64)
+        scale = torch.tensor(self.sigma.fixed) if self.sigma.kind == "fixed" else soft_bound(begin, *self.sigma.bounds)
+        loc = torch.linspace(-2.0, 3.0, 20_001, dtype=torch.float64)
+        means = DiscretizedLogisticDistribution(loc, scale.double(), self.levels).mean
+        wanted = mean.double().clamp(_OPEN_UNIT, 1 - _OPEN_UNIT)
+        return self.sigma.start(torch.from_numpy(np.interp(wanted, means, loc)).to(mean.dtype))
 
 
 class DiagonalGaussian(Family):

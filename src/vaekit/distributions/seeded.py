@@ -18,8 +18,8 @@ _BLOCK = 128
 
 
 def row_seeds(x: Tensor, seed: int) -> list[int]:
-    """One 63-bit seed for every row of `x` (B, ...), from its bytes and `seed`."""
-    rows = x.detach().cpu().contiguous().flatten(1).numpy()
+    """One 63-bit seed for every row of `x` (B, ...), from its values in single precision and `seed`."""
+    rows = x.detach().cpu().float().contiguous().flatten(1).numpy()
     key = seed.to_bytes(16, "little", signed=True)
     return [
         int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "little") >> 1 for row in rows

@@ -25,23 +25,25 @@ _BLOCK = 128
 """Draws of one row that are worth a chunk of their own before more rows are added to it."""
 
 
-def elbo(model: Model, rows: Any, *, samples: int = 10, seed: int = 0) -> dict[str, Estimate]:
+def elbo(model: Model, rows: Any, *, samples: int = 10, memory: int = MEMORY, seed: int = 0) -> dict[str, Estimate]:
     """The evidence lower bound at beta = 1 and its terms.
 
     Args:
         rows: a Split, or an array or tensor (n, *shape).
         samples: L, draws of z for each example.
+        memory: bytes that the largest intermediate results may take at a time.
         seed: of the draws.
 
     Returns:
         Estimates in nats: "elbo" = -("kl" + "distortion").
     """
     check_likelihood(model, "elbo")
-    _check_samples(samples)
+    _check_samples(samples, memory)
     split = check_rows(rows)
     rates, distortions, closed = [], [], True
     with at_rest(model):
-        for x in batches(model, split):
+        cost = bytes_per_draw(model, next(batches(model, split, 1)))
+        for x in batches(model, split, max(1, min(ROWS, memory // (cost * samples)))):
             seeded = _Seeded(model, seeded_posterior(model, x, seed))
             terms = elbo_objective(seeded, Batch(x), samples=samples)
             closed = closed and seeded.closed
@@ -80,10 +82,8 @@ def log_likelihood_per_example(
         seed: of the draws. A row's result depends on the row, the model, K and the seed, not on its company.
     """
     check_likelihood(model, "log_likelihood")
-    _check_samples(samples)
+    _check_samples(samples, memory)
     split = check_rows(rows)
-    if memory < 1:
-        raise UsageError(f"memory {memory}: expected a positive number of bytes")
     results = []
     with at_rest(model):
         cost = bytes_per_draw(model, next(batches(model, split, 1)))
@@ -131,6 +131,8 @@ def bytes_per_draw(model: Model, x: Tensor) -> int:
     return 6 * max(widest) * x.element_size()
 
 
-def _check_samples(samples: int) -> None:
+def _check_samples(samples: int, memory: int) -> None:
     if samples < 1:
         raise UsageError(f"samples {samples}: expected at least 1 draw")
+    if memory < 1:
+        raise UsageError(f"memory {memory}: expected a positive number of bytes")

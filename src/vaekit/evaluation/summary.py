@@ -44,7 +44,7 @@ def evaluate(
         raise DataError("evaluate: the data have no test rows")
     figures: Figures = {}
     if model.has_likelihood:
-        figures |= elbo(model, rows, seed=seed)
+        figures |= elbo(model, rows, memory=memory, seed=seed)
         figures["log_likelihood"] = log_likelihood(model, rows, samples=samples, memory=memory, seed=seed)
         if _is_discrete(model):
             figures["bits_per_dim"] = _bits_per_dim(figures["log_likelihood"], data.schema.size)  # type: ignore[arg-type]

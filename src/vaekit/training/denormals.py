@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +32,7 @@ _PAUSE_HARD = 2
 def run_flushed(work: Callable[[threading.Event], Result]) -> Result:
     """Call `work(stop)` in such a thread and return its result or raise its exception.
 
-    A KeyboardInterrupt in the waiting caller sets `stop`, waits until `work` has come to an end, and is raised again.
+    An interrupt (Ctrl-C) while the main thread waits sets `stop`; KeyboardInterrupt is raised when `work` has ended.
     """
     stop = threading.Event()
     result: list[Result] = []
@@ -45,19 +47,29 @@ def run_flushed(work: Callable[[threading.Event], Result]) -> Result:
 
     dismiss_workers()
     thread = threading.Thread(target=body, name="vaekit-fit", daemon=True)
-    thread.start()
-    interrupt: KeyboardInterrupt | None = None
-    while thread.is_alive():
-        try:
-            thread.join()
-        except KeyboardInterrupt as error:
-            interrupt = error
-            stop.set()
+    with _interrupts_stop(stop):
+        thread.start()
+        thread.join()
     if failure:
         raise failure[0]
-    if interrupt is not None:
-        raise interrupt
+    if stop.is_set():
+        raise KeyboardInterrupt
     return result[0]
+
+
+@contextmanager
+def _interrupts_stop(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C set `stop` and nothing more: before Python 3.13 an interrupted `join` takes a live thread for dead."""
+    ours = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, lambda _number, _frame: stop.set())
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def dismiss_workers() -> bool:

@@ -72,6 +72,12 @@ def fit(
     check_numbers(epochs=epochs, batch_size=batch_size, patience=patience, gradient_clip=gradient_clip)
     if not callable(learning_rate):
         check_numbers(learning_rate=learning_rate)
+    if learning_rate_decay not in ("none", "cosine") or (learning_rate_decay != "none" and callable(learning_rate)):
+        raise UsageError(
+            f"learning_rate_decay {learning_rate_decay!r}: expected none or cosine, and a number to decay from"
+        )
+    if not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"seed {seed}: expected a whole number of at least 0")
     if patience is not None and dataset.validation is None:
         raise UsageError(f"patience {patience}: early stopping needs validation rows; give a Dataset that has them")
     _check_fits(model, dataset)
@@ -99,10 +105,12 @@ def _as_dataset(data: Any) -> Dataset:
 
 
 def check_numbers(**values: float | None) -> None:
-    """Raise UsageError unless every value is None or a finite number above 0."""
+    """Raise UsageError unless every value is None or a finite number above 0, and whole where it counts something."""
     for name, value in values.items():
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"{name} {value}: expected a number above 0")
+        if value is not None and name in ("epochs", "batch_size", "patience") and not isinstance(value, int):
+            raise UsageError(f"{name} {value}: expected a whole number")
 
 
 def _check_fits(model: Model, data: Dataset) -> None:

@@ -46,6 +46,7 @@ class Training:
     history: History = field(default_factory=History)
 
     def run(self, stop: threading.Event) -> History:
+        self.dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
         needed = {name: p.requires_grad for name, p in self.model.named_parameters()}
         self.steps = steps_per_epoch(len(self.data.train), self.batch_size)
         self.forwards = [self.accelerator.prepare_model(player) for player in self.players]
@@ -74,6 +75,7 @@ class Training:
         torch.manual_seed(hash((self.seed, epoch, share[0])) & 0x7FFFFFFF)
         self.model.train()
         self.means = torch.zeros(self.steps, 3, device=accelerator.device)
+        self.acted = torch.zeros(self.steps, dtype=torch.bool)
         self.epoch, self.started, self.at, self.seen = epoch, time.perf_counter(), 0, 0
         batches = epoch_batches(
             self.data.train, self.batch_size, seed=self.seed, epoch=epoch, device=accelerator.device, share=share
@@ -81,9 +83,9 @@ class Training:
         for batch in batches:
             if stop.is_set():
                 return
-            self._step(batch)
+            self._step(Batch(batch.x.to(self.dtype), batch.c))
             if self.progress.due():
-                done = self.means[: self.at].mean(0)
+                done = self.means[self.acted].mean(0)
                 self.progress.step(self.step, epoch, float(done[1]), float(done[2]))
         self._check_finite()
         self.seconds = time.perf_counter() - self.started
@@ -93,7 +95,7 @@ class Training:
             if self.step % player.update.every == 0:
                 means = self._turn(number, player, batch)
                 if number == 0:
-                    self.means[self.at] = means
+                    self.means[self.at], self.acted[self.at] = means, True
         self.at, self.step, self.seen = self.at + 1, self.step + 1, self.seen + len(batch.x)
         if self.accelerator.device.type != "cpu" and self.at % _CHECK_EVERY == 0:
             self._check_finite()
@@ -108,7 +110,7 @@ class Training:
         terms: Terms = self.forwards[number](batch, player.keywords(self.step))
         means = torch.stack((terms.loss, terms.rate, terms.distortion)).mean(1)
         if means.device.type == "cpu" and not math.isfinite(means[0].item()):
-            self._fail(means.detach(), self.step)
+            self._fail(_bad_term(means.detach()), self.step)
         loss = means[0] * self._share_of(batch) if self.accelerator.num_processes > 1 else means[0]
         self.accelerator.backward(loss)
         if self.gradient_clip is not None:
@@ -126,20 +128,20 @@ class Training:
         finite = torch.isfinite(self.means[: self.at]).all(1)
         if not bool(finite.all()):
             row = int(torch.nonzero(~finite)[0])
-            self._fail(self.means[row], self.step - self.at + row)
+            self._fail(_bad_term(self.means[row]), self.step - self.at + row)
 
-    def _fail(self, means: Tensor, step: int) -> None:
-        values = dict(zip(("loss", "rate", "distortion"), means.tolist(), strict=True))
-        term = next((name for name in ("distortion", "rate") if not math.isfinite(values[name])), "loss")
+    def _fail(self, what: str, step: int) -> None:
         self.model.load_state_dict(self.good)
         kept = f"the weights of epoch {self.good_epoch}" if self.good_epoch else "the initial weights"
         raise TrainingError(
-            f"training failed: {term} is {values[term]} at step {step} (epoch {self.epoch}); {kept} are kept; "
+            f"training failed: {what} at step {step} (epoch {self.epoch}); {kept} are kept; "
             "lower the learning rate or set a gradient clip"
         )
 
     def _finish_epoch(self, epoch: int) -> bool:
         """Validate, record, remember good weights; True where patience is at its end."""
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            self._fail("a weight is not finite", self.step - 1)
         record = self._record(epoch)
         score = record.get("validation_elbo", -record.get("validation_distortion", math.inf))
         if self.patience is None or score > self.best:
@@ -153,6 +155,7 @@ class Training:
     def _record(self, epoch: int) -> Record:
         sizes = torch.full((self.steps,), float(self.batch_size), dtype=torch.float64)
         sizes[-1] = len(self.data.train) - (self.steps - 1) * self.batch_size
+        sizes *= self.acted  # a player that rests at a step says nothing of it
         means = self.accelerator.reduce(self.means, "mean") if self.accelerator.num_processes > 1 else self.means
         loss, rate, distortion = ((means.double().cpu() * sizes[:, None]).sum(0) / sizes.sum()).tolist()
         record: Record = {"epoch": epoch, "step": self.step, "train_loss": loss}
@@ -175,13 +178,20 @@ class Training:
         torch.manual_seed(self.seed & 0x7FFFFFFF)
         objective, sums = elbo if self.model.has_likelihood else reconstruction, torch.zeros(2, dtype=torch.float64)
         for x in split.fixed(self.seed).batches(_VALIDATION_BATCH):
-            terms = objective(self.model, Batch(x.to(self.accelerator.device)))
+            terms = objective(self.model, Batch(x.to(self.accelerator.device, self.dtype)))
             sums += torch.stack((terms.rate.sum(), terms.distortion.sum())).double().cpu()
         rate, distortion = (sums / len(split)).tolist()
         return _figures("validation", rate, distortion, self.model.has_likelihood)
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+
+def _bad_term(means: Tensor) -> str:
+    """The first of a batch's mean (loss, rate, distortion) that is not finite, with its value."""
+    values = dict(zip(("loss", "rate", "distortion"), means.tolist(), strict=True))
+    term = next((name for name in ("distortion", "rate") if not math.isfinite(values[name])), "loss")
+    return f"{term} is {values[term]}"
 
 
 def _figures(name: str, rate: float, distortion: float, likelihood: bool) -> Record:
