@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 import vaekit as vk
 from vaekit.objectives import Terms, elbo
+from vaekit.training.denormals import threads_for
 
 ROWS = 48
 SCHEMA = vk.Schema("vector", (4,))
@@ -106,3 +107,21 @@ def test_an_update_serves_a_second_training():
     m = model()
     update = vk.Update(elbo, m.encoder.parameters())
     assert all(len(fit(m, updates=[update])) == 1 for _ in range(2))
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_small_networks_train_in_one_thread_and_leave_the_others_alone():
+    seen = []
+    fit(model(), on_epoch=lambda record: seen.append(torch.get_num_threads()))
+    assert seen == [1]
+    assert torch.get_num_threads() == 2
+    assert threads_for(torch.nn.Linear(1000, 1000), 128) is None
+    assert threads_for(torch.nn.Conv2d(1, 1, 3), 1) is None

@@ -9,6 +9,7 @@ import torch
 from vaekit.data import Dataset
 from vaekit.models import LatentModel, Model
 from vaekit.networks import choose_network
+from vaekit.training.denormals import threads_for
 
 
 def plan_lines(data: Dataset, model: Model, options: dict[str, Any], out: str) -> list[tuple[str, str]]:
@@ -17,7 +18,7 @@ def plan_lines(data: Dataset, model: Model, options: dict[str, Any], out: str) -
         ("data", _data(data)),
         ("model", _model(data, model, options)),
         ("objective", _objective(options)),
-        ("training", _training(options)),
+        ("training", _training(model, options)),
         ("run", out),
     ]
 
@@ -67,13 +68,14 @@ def _objective(options: dict[str, Any]) -> str:
     return f"elbo in nats, summed over dimensions: {beta} · L = {options['samples']} · KL {options['kl']}{extra}"
 
 
-def _training(options: dict[str, Any]) -> str:
+def _training(model: Model, options: dict[str, Any]) -> str:
     device = "accelerator" if options["device"] == "auto" and torch.accelerator.is_available() else "cpu"
-    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    threads = threads_for(model, options["batch_size"]) or torch.get_num_threads()
+    where = device if device != "cpu" else f"cpu, {threads} thread{'s' if threads > 1 else ''}"
     stopping = f" · patience {options['patience']}" if options["patience"] else ""
     clip = f" · gradient clip {options['gradient_clip']:g}" if options["gradient_clip"] else ""
     decay = "" if options["learning_rate_decay"] == "none" else f" ({options['learning_rate_decay']} to 0)"
     return (
         f"{options['epochs']} epochs · batch {options['batch_size']} · Adam {options['learning_rate']:g}{decay}"
-        f"{stopping}{clip} · seed {options['seed']} · {device}{threads}"
+        f"{stopping}{clip} · seed {options['seed']} · {where}"
     )

@@ -12,7 +12,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
 from vaekit.objectives import Terms, elbo
-from vaekit.training.denormals import run_flushed
+from vaekit.training.denormals import run_flushed, threads_for
 from vaekit.training.engine import Device, Precision, make_accelerator
 from vaekit.training.history import History, Record
 from vaekit.training.loop import Training
@@ -93,7 +93,7 @@ def fit(
     training = Training(
         model, dataset, players, accelerator, epochs, batch_size, gradient_clip, patience, seed, shown, on_epoch
     )
-    return run_flushed(training.run)
+    return run_flushed(training.run, threads_for(model, batch_size))
 
 
 def _as_dataset(data: Any) -> Dataset:
