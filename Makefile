@@ -7,7 +7,7 @@ demo: .venv/.ready
 	.venv/bin/python -m vaekit train digits
 
 test: lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2
 
 lint: .venv/.ready-dev
 	.venv/bin/python -m ruff check .

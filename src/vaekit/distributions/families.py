@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution, Independent, Normal
 
+from vaekit.distributions.bernoulli import BernoulliEvent
 from vaekit.distributions.bounds import soft_bound
 from vaekit.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
 from vaekit.distributions.continuous_bernoulli import mean_of
@@ -50,7 +50,9 @@ class Family(nn.Module, ABC):
 
 
 def _unstack(raw: Tensor, event_shape: tuple[int, ...]) -> tuple[Tensor, ...]:
-    return raw.unbind(-len(event_shape) - 1)
+    """raw (*, k, *event) as k tensors; one alone is a view, so that its gradient is not copied on the way back."""
+    at = -len(event_shape) - 1
+    return (raw.squeeze(at),) if raw.shape[at] == 1 else raw.unbind(at)
 
 
 def _event(base: Distribution, event_shape: tuple[int, ...]) -> Distribution:
@@ -68,7 +70,7 @@ class Bernoulli(Family):
 
     def forward(self, raw: Tensor) -> Distribution:
         (logits,) = _unstack(raw, self.event_shape)
-        return _event(TorchBernoulli(logits=logits, validate_args=False), self.event_shape)
+        return BernoulliEvent(logits, len(self.event_shape))
 
     def start(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, _OPEN_UNIT)[None]

@@ -50,7 +50,12 @@ class Training:
         needed = {name: p.requires_grad for name, p in self.model.named_parameters()}
         self.steps = steps_per_epoch(len(self.data.train), self.batch_size)
         self.forwards = [self.accelerator.prepare_model(player) for player in self.players]
-        self.optimizers = [self.accelerator.prepare_optimizer(player.optimizer) for player in self.players]
+        # Accelerate's wrapper looks for an optional package twice a step, a tenth of a small network's step; only the
+        # loss scaling of fp16 needs it
+        scaled = self.accelerator.scaler is not None
+        self.optimizers = [
+            self.accelerator.prepare_optimizer(p.optimizer) if scaled else p.optimizer for p in self.players
+        ]
         self.good, self.good_epoch, self.best = self._snapshot(), 0, -math.inf
         self.progress.start(self.epochs * self.steps)
         try:
@@ -63,7 +68,6 @@ class Training:
             self.progress.stop()
             restore_gradients(self.model, needed)
             self.model.eval()
-            self.accelerator.free_memory()
         if self.patience is not None and not stop.is_set():
             self.model.load_state_dict(self.good)
         return self.history
@@ -108,15 +112,16 @@ class Training:
             group["lr"] = player.learning_rate(self.step)
         optimizer.zero_grad(set_to_none=True)
         terms: Terms = self.forwards[number](batch, player.keywords(self.step))
-        means = torch.stack((terms.loss, terms.rate, terms.distortion)).mean(1)
+        with torch.no_grad():
+            means = torch.stack((terms.loss, terms.rate, terms.distortion)).mean(1)
         if means.device.type == "cpu" and not math.isfinite(means[0].item()):
-            self._fail(_bad_term(means.detach()), self.step)
-        loss = means[0] * self._share_of(batch) if self.accelerator.num_processes > 1 else means[0]
-        self.accelerator.backward(loss)
+            self._fail(_bad_term(means), self.step)
+        loss = terms.loss.mean()
+        self.accelerator.backward(loss * self._share_of(batch) if self.accelerator.num_processes > 1 else loss)
         if self.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(player.moved, self.gradient_clip)
         optimizer.step()
-        return means.detach()
+        return means
 
     def _share_of(self, batch: Batch) -> float:
         """This process's rows as a part of the batch, times the number of processes: gradients are averaged over them."""
