@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.distributions import Bernoulli, Independent
 from torch.testing import assert_close
 
 from vaekit.distributions import ContinuousBernoulli, DiscretizedLogistic, families
+from vaekit.distributions.bernoulli import BernoulliEvent
 from vaekit.distributions.bounds import soft_bound
 from vaekit.distributions.continuous_bernoulli import log_partition, mean_of
 
@@ -89,10 +91,20 @@ def test_discretized_logistic_has_the_moments_of_its_levels(levels):
 
 
 def test_bernoulli_sums_to_one():
-    p = families.Bernoulli((5,))(tensor([[-800.0, -3.0, 0.0, 0.7, 800.0]]))
-    masses = [p.base_dist.log_prob(torch.full((5,), v, dtype=F64)).exp() for v in (0.0, 1.0)]
+    logits = tensor([-800.0, -3.0, 0.0, 0.7, 800.0])
+    p = BernoulliEvent(logits[:, None], 1)
+    masses = [p.log_prob(torch.full((1,), v, dtype=F64)).exp() for v in (0.0, 1.0)]
     assert_close(masses[0] + masses[1], torch.ones(5, dtype=F64), rtol=0, atol=1e-14)
-    assert_close(p.mean, masses[1], rtol=0, atol=1e-14)
+    assert_close(p.mean[:, 0], masses[1], rtol=0, atol=1e-14)
+
+
+def test_bernoulli_pixels_are_torchs_independent_ones():
+    logits, x = torch.randn(3, 2, 1, 4, 5, dtype=F64) * 9, torch.randint(0, 2, (2, 1, 4, 5)).double()
+    p = families.Bernoulli((1, 4, 5))(logits[:, :, None])
+    other = Independent(Bernoulli(logits=logits), 3)
+    assert (p.batch_shape, p.event_shape) == (other.batch_shape, other.event_shape)
+    assert_close(p.log_prob(x), other.log_prob(x), rtol=1e-12, atol=0)
+    assert_close(p.variance, other.variance, rtol=1e-12, atol=1e-300)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(F64, 1e-11), (torch.float32, 2e-3)])
