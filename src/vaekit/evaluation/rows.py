@@ -14,7 +14,7 @@ from vaekit.distributions.seeded import RowSeeded, row_seeds
 from vaekit.errors import DataError, RunError, UsageError
 from vaekit.models.base import Model
 
-MEMORY = 256 * 2**20
+MEMORY = 128 * 2**20
 """Bytes that one chunk of an evaluation may take, unless the caller says otherwise."""
 
 ROWS = 1024
