@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,10 +27,22 @@ def row_seeds(x: Tensor, seed: int) -> list[int]:
     ]
 
 
-class RowSeeded(Distribution):
-    """A diagonal Gaussian `Independent(Normal, 1)` of batch shape (B,) whose row i draws from a generator of its own.
+@runtime_checkable
+class FromNoise(Protocol):
+    """A distribution whose samples are a function of standard normal noise: what lets a row have a stream of its own."""
 
-    Other distributions keep their own way of sampling: they offer no door for a generator.
+    noise_dim: int
+    """Numbers of noise for one sample of one row."""
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """noise (*, B, noise_dim) -> samples (*, B, *event), reparameterised."""
+        ...
+
+
+class RowSeeded(Distribution):
+    """A posterior of batch shape (B,) whose row i draws from a generator of its own.
+
+    It must be a diagonal Gaussian `Independent(Normal, 1)` or `FromNoise`; others keep their own way of sampling.
     """
 
     has_rsample = True
@@ -37,7 +50,8 @@ class RowSeeded(Distribution):
     def __init__(self, q: Distribution, seeds: Sequence[int]) -> None:
         self.q = q
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
-        self._waiting = torch.empty(0, len(seeds), *q.event_shape)
+        self.noise_dim = q.noise_dim if isinstance(q, FromNoise) else q.event_shape.numel()
+        self._waiting = torch.empty(0, len(seeds), self.noise_dim)
         super().__init__(q.batch_shape, q.event_shape, validate_args=False)
 
     @property
@@ -52,18 +66,21 @@ class RowSeeded(Distribution):
         return self.q.log_prob(value)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        q = self.q
-        if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1):
-            return q.rsample(torch.Size(sample_shape))
-        noise = self._noise(torch.Size(sample_shape).numel()).to(q.mean)
-        return (q.base_dist.loc + q.base_dist.scale * noise).view(*sample_shape, *q.mean.shape)
+        q, shape = self.q, torch.Size(sample_shape)
+        if isinstance(q, FromNoise):
+            z = q.from_noise(self._noise(shape.numel()))
+        elif isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1:
+            z = q.base_dist.loc + q.base_dist.scale * self._noise(shape.numel()).to(q.base_dist.loc)
+        else:
+            return q.rsample(shape)
+        return z.view(*shape, *q.batch_shape, *q.event_shape)
 
     def _noise(self, count: int) -> Tensor:
         """The next `count` draws of every row's stream, (count, B, D), on the CPU."""
         missing = max(0, count - len(self._waiting))
         blocks = [self._waiting]
         for _ in range(-(-missing // _BLOCK)):
-            rows = [torch.randn(_BLOCK, *self.event_shape, generator=g, dtype=torch.float32) for g in self.generators]
+            rows = [torch.randn(_BLOCK, self.noise_dim, generator=g, dtype=torch.float32) for g in self.generators]
             blocks.append(torch.stack(rows, 1))
         drawn = torch.cat(blocks)
         self._waiting = drawn[count:].clone()
