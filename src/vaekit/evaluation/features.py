@@ -1,0 +1,90 @@
+"""Features in which samples are compared: those of a small classifier trained on the spot on the same data.
+
+Nothing is downloaded, and a user may give any module in their place. Distances in such features follow what tells the
+classes apart, where distances between pixels mostly follow position and stroke width. Without labels there is nothing to
+train a classifier on, and the features are the leading principal components of the values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaekit.data import Dataset, Split
+from vaekit.errors import DataError
+
+Features = Callable[[Tensor], Tensor]
+
+_ROWS = 10_000
+"""Training rows used; ten times fewer already give the same order of models."""
+
+
+class Classifier(nn.Module):
+    """Two convolutions (or a hidden layer, for vectors) and two linear layers; `features` are the last hidden layer."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int, width: int = 64) -> None:
+        super().__init__()
+        if len(shape) == 3:
+            sides = [-(-side // 4) for side in shape[1:]]
+            body: list[nn.Module] = [
+                nn.Conv2d(shape[0], 16, 3, stride=2, padding=1), nn.ReLU(),
+                nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * math.prod(sides), width),
+            ]  # fmt: skip
+        else:
+            body = [nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, width)]
+        self.body, self.head = nn.Sequential(*body), nn.Linear(width, classes)
+        self.shift, self.scale = 0.0, 1.0
+
+    def features(self, x: Tensor) -> Tensor:
+        """(n, *shape) -> (n, width)."""
+        return F.relu(self.body((x - self.shift) / self.scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, *shape) -> class logits (n, classes)."""
+        return self.head(self.features(x))
+
+
+def train_classifier(data: Dataset, *, epochs: int = 5, seed: int = 0) -> Classifier:
+    """A classifier of the training rows. Raises DataError where they have no labels."""
+    train = data.train.fixed(seed).head(_ROWS)
+    if train.labels is None:
+        raise DataError("train_classifier: these data have no labels")
+    classes = int(train.labels.max()) + 1
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Classifier(data.schema.shape, classes)
+        x = train.rows(slice(None))
+        model.shift, model.scale = float(x.mean()), max(float(x.std()), 1e-6)
+        optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+        for _ in range(max(epochs, -(-600 // -(-len(x) // 64)))):
+            for rows in torch.randperm(len(x)).split(64):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x[rows]), train.labels[rows]).backward()
+                optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+def principal_components(split: Split, most: int = 32) -> Features:
+    """The projection on the leading principal components of the rows, for data without labels."""
+    x = split.fixed().head(_ROWS).rows(slice(None)).flatten(1)
+    mean = x.mean(0)
+    basis = torch.linalg.svd(x - mean, full_matrices=False).Vh[:most]
+    return lambda rows: (rows.flatten(1) - mean) @ basis.T
+
+
+def default_features(data: Dataset, *, seed: int = 0) -> Features:
+    """Features for these data: a classifier's where there are labels of at least two classes, else principal components."""
+    labels = data.train.labels
+    if labels is None or len(labels.unique()) < 2:
+        return principal_components(data.train)
+    return train_classifier(data, seed=seed).features
+
+
+@torch.no_grad()
+def in_batches(features: Features, x: Tensor, size: int = 1024) -> Tensor:
+    """`features` of rows (n, *shape), in batches."""
+    return torch.cat([features(part) for part in x.split(size)])

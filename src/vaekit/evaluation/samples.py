@@ -1,0 +1,171 @@
+"""How good a set of samples is, measured in features of real and generated examples.
+
+frechet_distance    |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2))        Heusel et al., NeurIPS 2017
+precision, recall   share of one set inside the other's k-NN balls      Kynkaanniemi et al., NeurIPS 2019
+density, coverage   the same, counted so that outliers cannot inflate it  Naeem et al., ICML 2020
+two_sample          accuracy of a classifier told to tell them apart    Lopez-Paz & Oquab, ICLR 2017
+memorisation        how often a sample lies closer to the training rows than a test row does  Meehan et al., AISTATS 2020
+
+Every figure depends on the number of examples, so samples and real rows are compared at the same number, and beside each
+figure stands its floor: the same figure of real rows against other real rows, the best that samples could do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.errors import DataError
+from vaekit.evaluation.estimate import Estimate
+
+Statistic = Callable[[Tensor, Tensor], float]
+
+_NEIGHBOURS = {"precision": 3, "recall": 3, "density": 5, "coverage": 5}
+"""k of the k-NN balls, as in the papers."""
+
+_GROUPS = 10
+"""Groups of the delete-a-group jackknife behind each standard error."""
+
+
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    """Squared Frechet distance of the Gaussians with the moments of two feature sets (n, F) and (m, F).
+
+    The trace of (A B)^(1/2) is the sum of the singular values of F G' where A = F'F and B = G'G, and F and G may be replaced
+    by their triangular factors: no root is taken of a matrix that is not symmetric, and few rows are no trouble.
+    """
+    a, b = real.double(), fake.double()
+    f, g = (torch.linalg.qr((x - x.mean(0)) / math.sqrt(max(len(x) - 1, 1)))[1] for x in (a, b))
+    spread = f.square().sum() + g.square().sum() - 2 * torch.linalg.svdvals(f @ g.T).sum()
+    return max(0.0, float((a.mean(0) - b.mean(0)).square().sum() + spread))
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """(n, m) distances, by differences: through products of matrices a row would not be at 0 from itself."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _radii(x: Tensor, k: int) -> Tensor:
+    """Distance of each row to its k-th nearest other row, (n,)."""
+    return _distances(x, x).kthvalue(min(k, len(x) - 1) + 1, dim=1).values
+
+
+def precision(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["precision"]) -> float:
+    """Share of `fake` that lies within the k-NN ball of some real row."""
+    return float((_distances(fake, real) <= _radii(real, k)).any(1).float().mean())
+
+
+def recall(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["recall"]) -> float:
+    """Share of `real` that lies within the k-NN ball of some fake row."""
+    return precision(fake, real, k)
+
+
+def density(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["density"]) -> float:
+    """Real k-NN balls that hold a fake row, on average over fake rows and in units of k; about 1 for equal laws."""
+    return float((_distances(fake, real) <= _radii(real, k)).float().sum(1).mean()) / k
+
+
+def coverage(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["coverage"]) -> float:
+    """Share of real rows whose k-NN ball holds at least one fake row."""
+    return float((_distances(fake, real) <= _radii(real, k)).any(0).float().mean())
+
+
+def two_sample(real: Tensor, fake: Tensor) -> float:
+    """Accuracy, by 5-fold cross-validation, of a logistic regression that tells real from fake; 0.5 if it cannot."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = torch.cat([real, fake]).double().numpy()
+    y = np.repeat([0, 1], [len(real), len(fake)])
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, C=0.1))
+    return float(cross_val_score(probe, x, y, cv=folds).mean())
+
+
+STATISTICS: dict[str, tuple[Statistic, str]] = {
+    "frechet_distance": (frechet_distance, "squared feature distance"),
+    "precision": (precision, "share"),
+    "recall": (recall, "share"),
+    "density": (density, "ratio"),
+    "coverage": (coverage, "share"),
+    "two_sample": (two_sample, "accuracy"),
+}
+"""Figures of two feature sets (real, fake) by name, with their units."""
+
+
+def sample_quality(
+    real: Tensor, fake: Tensor, *, most: int = 2000, statistics: tuple[str, ...] = tuple(STATISTICS), seed: int = 0
+) -> dict[str, Estimate]:
+    """Every figure of `STATISTICS` for features (n, F) of real rows and (m, F) of samples.
+
+    Args:
+        most: rows of a kind that are compared at most; the number is the same for all comparisons.
+        statistics: which figures.
+        seed: of the choice of rows.
+
+    Returns:
+        An Estimate for each name, and under name + "_floor" that of real rows against other real rows. The standard error
+        is a jackknife over ten groups of rows.
+    """
+    for name, x in (("real", real), ("fake", fake)):
+        if x.dim() != 2 or x.shape[1] != real.shape[1] or not bool(torch.isfinite(x).all()):
+            raise DataError(f"{name}: expected finite features (n, {real.shape[-1]}), got {tuple(x.shape)}")
+    n = min(len(real) // 2, len(fake), most)
+    if n < 2 * _GROUPS:
+        raise DataError(
+            f"sample_quality: {n} rows to compare; it needs {2 * _GROUPS} samples and twice as many real rows"
+        )
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))
+    first, second = real[order[:n]].float(), real[order[n : 2 * n]].float()
+    result = {}
+    for name in statistics:
+        statistic, unit = STATISTICS[name]
+        result[name] = _jackknifed(statistic, first, fake[:n].float(), unit, name)
+        result[f"{name}_floor"] = _jackknifed(statistic, first, second, unit, f"{name} of real against real")
+    return result
+
+
+def _jackknifed(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: str) -> Estimate:
+    """The figure with the standard error of a delete-a-group jackknife."""
+    group = torch.arange(len(real)) % _GROUPS
+    values = [statistic(real[group != g], fake[group != g]) for g in range(_GROUPS)]
+    error = math.sqrt((_GROUPS - 1) / _GROUPS * float(np.square(np.array(values) - np.mean(values)).sum()))
+    return Estimate(statistic(real, fake), error, len(real), unit, how.replace("_", " "))
+
+
+def memorisation(train: Tensor, test: Tensor, fake: Tensor) -> Estimate:
+    """Share of pairs of a sample and a test row in which the sample lies closer to its nearest training row.
+
+    A Mann-Whitney statistic (Meehan, Chaudhuri & Dasgupta, AISTATS 2020). 0.5: samples are as far from the training rows
+    as unseen rows are; 1: each is closer than any unseen row, as copies are.
+    """
+    near = [_distances(x.flatten(1).float(), train.flatten(1).float()).min(1).values for x in (fake, test)]
+    closer = (near[0][:, None] < near[1]).float() + 0.5 * (near[0][:, None] == near[1]).float()
+    shares = closer.mean(1)
+    error = math.sqrt(float(shares.var()) / len(shares) + float(closer.mean(0).var()) / len(near[1]))
+    return Estimate(
+        float(shares.mean()), error, len(shares), "share", "nearest training row, samples against test rows"
+    )
+
+
+def sharpness(images: Tensor) -> Tensor:
+    """Variance of the Laplacian of each image (n, C, H, W), over its pixels, averaged over channels: (n,)."""
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+    flat = images.float().reshape(-1, 1, *images.shape[-2:])
+    edges = torch.nn.functional.conv2d(flat, kernel[None, None])
+    return edges.flatten(1).var(1, correction=0).view(len(images), -1).mean(1)
+
+
+def high_frequency_power(images: Tensor) -> Tensor:
+    """Share of each image's power (its mean left out) above half the Nyquist frequency, (n,)."""
+    x = images.float()
+    power = torch.fft.fft2(x - x.mean((-2, -1), keepdim=True)).abs().square().sum(1)
+    rows, columns = (torch.fft.fftfreq(side).abs() for side in x.shape[-2:])
+    high = torch.maximum(rows[:, None], columns[None]) > 0.25
+    total = power.sum((-2, -1))
+    return torch.where(total > 0, power[:, high].sum(-1) / total.clamp_min(1e-12), torch.zeros_like(total))
