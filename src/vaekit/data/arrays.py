@@ -18,7 +18,8 @@ class Raw:
     """What a reader returns: values as they were stored, class numbers, names of the classes.
 
     `parts` gives the row numbers of (train, validation, test) where the source has its own division, else None.
-    `maximum` is the integer that stands for 1.0 in integer data, where the reader knows it.
+    `maximum` is the integer that stands for 1.0 in integer data, where the reader knows it. `factors` (n, F) are the values of
+    the known factors behind each example.
     """
 
     values: np.ndarray
@@ -26,6 +27,7 @@ class Raw:
     classes: tuple[str, ...] | None = None
     parts: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     maximum: int | None = None
+    factors: np.ndarray | None = None
 
 
 def image_axes(values: np.ndarray, owner: str) -> np.ndarray:

@@ -33,6 +33,7 @@ class Split:
         maximum: the integer that stands for 1.0; None for float values, which are used as they are.
         dynamic: draw each pixel anew as Bernoulli(value / maximum) whenever a training batch is taken.
         name: for messages: "train", "validation" or "test".
+        factors: (n, F) int64 numbers of the known factors behind each row, or None.
     """
 
     values: Tensor
@@ -40,6 +41,7 @@ class Split:
     maximum: int | None = None
     dynamic: bool = False
     name: str = "data"
+    factors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -70,7 +72,8 @@ class Split:
 
     def head(self, n: int) -> Split:
         """The first `n` rows."""
-        return replace(self, values=self.values[:n], labels=None if self.labels is None else self.labels[:n])
+        labels, factors = (None if kept is None else kept[:n] for kept in (self.labels, self.factors))
+        return replace(self, values=self.values[:n], labels=labels, factors=factors)
 
     def fingerprint(self) -> dict[str, Any]:
         """The number of rows and a SHA-256 of their stored values and labels."""

@@ -15,12 +15,13 @@ from vaekit.data.binarize import draw_once
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.folder import read_folder
 from vaekit.data.idx import read_idx
+from vaekit.data.shapes import shapes
 from vaekit.data.standard import IDX_SETS, read_digits, read_idx_set
 from vaekit.errors import DataError, UsageError
 
 Binarize = Literal["none", "static", "dynamic"]
 
-BUILT_IN = ("digits", *IDX_SETS)
+BUILT_IN = ("digits", "shapes", *IDX_SETS)
 
 
 def load(
@@ -36,12 +37,12 @@ def load(
     """Read a source of images or vectors and divide it into training, validation and test rows.
 
     Args:
-        source: "digits", "mnist", "fashion-mnist", a folder of images, an IDX, .npy or .npz file, or an array of shape
+        source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images, an IDX, .npy or .npz file, or an array of shape
             (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w).
         labels: class numbers (n,) when `source` is an array.
         data_dir: where the files of mnist and fashion-mnist are; None looks at the environment variable VAEKIT_DATA,
             then downloads them.
-        image_size: side in pixels, or (height, width), that the images of a folder are brought to.
+        image_size: side in pixels, or (height, width), that the images of a folder are brought to, or shapes are drawn at.
         binarize: "static" draws every pixel as black or white once, "dynamic" draws the training pixels anew each time
             they are used; validation and test pixels are fixed either way.
         binarize_seed: seed of the fixed pixels (777 as in the published figures on MNIST).
@@ -74,6 +75,9 @@ def read_source(
         return read_digits(), name
     if size is not None and min(size) < 1:
         raise UsageError(f"image size {size}: expected at least one pixel a side")
+    if name == "shapes":
+        images, factors = shapes(size)
+        return Raw(images, factors[:, 0], ("rectangle", "ellipse", "triangle"), maximum=255, factors=factors), name
     if path.is_dir():
         return read_folder(path, size, gray), name
     if not path.exists():
@@ -142,10 +146,14 @@ def _assemble(raw: Raw, owner: str, split_seed: int) -> Dataset:
     labels, classes = _class_numbers(raw, owner)
     parts = raw.parts or divide(len(values), split_seed, owner)
     train, validation, test = (
-        Split(stored[rows], None if labels is None else labels[rows], maximum, name=name)
+        Split(stored[rows], _at(labels, rows), maximum, name=name, factors=_at(raw.factors, rows))
         for rows, name in zip(map(torch.from_numpy, parts), ("train", "validation", "test"), strict=True)
     )
     return Dataset(describe(train.values, maximum, classes), train, validation, test)
+
+
+def _at(values: Any, rows: torch.Tensor) -> torch.Tensor | None:
+    return None if values is None else torch.as_tensor(values)[rows]
 
 
 def _class_numbers(raw: Raw, owner: str) -> tuple[torch.Tensor | None, tuple[str, ...] | None]:
@@ -174,6 +182,6 @@ def _binarized(data: Dataset, how: Binarize, seed: int, owner: str) -> Dataset:
         raise UsageError(f"binarize {how!r}: expected none, static or dynamic")
     # validation and test come first, so that their pixels are the same under both options
     held = draw_once([validation.values, test.values], maximum, seed)
-    fixed = [Split(bits, s.labels, 1, name=s.name) for bits, s in zip(held, (validation, test), strict=True)]
+    fixed = [replace(s, values=bits, maximum=1) for bits, s in zip(held, (validation, test), strict=True)]
     train = replace(data.train, dynamic=True)
     return Dataset(replace(data.schema, levels=2), train.fixed(seed) if how == "static" else train, fixed[0], fixed[1])
