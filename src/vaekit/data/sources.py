@@ -37,8 +37,8 @@ def load(
     """Read a source of images or vectors and divide it into training, validation and test rows.
 
     Args:
-        source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images, an IDX, .npy or .npz file, or an array of shape
-            (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w).
+        source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images, an IDX, .npy
+            or .npz file, or an array of shape (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w).
         labels: class numbers (n,) when `source` is an array.
         data_dir: where the files of mnist and fashion-mnist are; None looks at the environment variable VAEKIT_DATA,
             then downloads them.

@@ -162,11 +162,11 @@ def disentanglement(model: Model, rows: Any, factors: Tensor | None = None, *, s
         raise UsageError(
             "disentanglement: needs rows whose factors are known; load('shapes') has them, or give factors"
         )
-    z, known = codes(model, rows).double().numpy(), np.asarray(known)
-    if known.shape[:1] != z.shape[:1] or known.ndim != 2:
-        raise DataError(f"disentanglement: factors {known.shape} for {len(z)} codes; expected one row for each")
-    whole, rng = _scores(z, known, seed), np.random.default_rng(seed)
-    parts = [_scores(z[half], known[half], seed) for half in (rng.permutation(len(z))[: len(z) // 2] for _ in range(5))]
+    z, numbers = codes(model, rows).double().numpy(), np.asarray(known)
+    if numbers.shape[:1] != z.shape[:1] or numbers.ndim != 2:
+        raise DataError(f"disentanglement: factors {numbers.shape} for {len(z)} codes; expected one row for each")
+    whole, rng = _scores(z, numbers, seed), np.random.default_rng(seed)
+    parts = [_scores(z[half], numbers[half], seed) for half in (rng.permutation(len(z))[: len(z) // 2] for _ in range(5))]
     spread = {name: float(np.std([p[name] for p in parts], ddof=1)) / math.sqrt(2) for name in whole}
     return {
         name: Estimate(value, spread[name], len(z), "score", f"{name.replace('_', ' ')} of posterior means")
