@@ -11,6 +11,7 @@ so that the logarithm is exact in every tail and needs no floor.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
@@ -73,3 +74,13 @@ class DiscretizedLogistic(Distribution):
             # a uniform of exactly 0 gives -infinity, which the clamp below turns into the first level
             x = self.loc + torch.exp(self.log_scale) * torch.logit(u)
             return (x / self.step).round().clamp(0, self.levels - 1) * self.step
+
+
+def loc_with_mean(mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """The location at which a discretised logistic of one `log_scale` has `mean` (any shape, inside (0, 1)).
+
+    Read off a table, since at a wide scale the ends of the range pull the mean inwards.
+    """
+    loc = torch.linspace(-2.0, 3.0, 20_001, dtype=torch.float64)
+    means = DiscretizedLogistic(loc, log_scale.detach().cpu().double(), levels).mean
+    return torch.from_numpy(np.interp(mean.cpu().double(), means, loc)).to(mean)

@@ -10,7 +10,6 @@ import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
@@ -19,13 +18,14 @@ from vaekit.distributions.bernoulli import BernoulliEvent
 from vaekit.distributions.bounds import soft_bound
 from vaekit.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulliDistribution
 from vaekit.distributions.continuous_bernoulli import mean_of
-from vaekit.distributions.delta import Delta
 from vaekit.distributions.discretized_logistic import DiscretizedLogistic as DiscretizedLogisticDistribution
+from vaekit.distributions.discretized_logistic import loc_with_mean
 from vaekit.errors import UsageError
 
-Sigma = float | Literal["shared", "element"]
+Sigma = float | Literal["shared", "element", "optimal"]
+"""A fixed scale, one learned scale, one for each element from the network, or one at its maximum (Gaussian only)."""
 
-_OPEN_UNIT = 1e-3
+OPEN_UNIT = 1e-3
 """Training means are kept this far from 0 and 1 before a logit is taken, for the start of a bias only."""
 
 
@@ -49,13 +49,14 @@ class Family(nn.Module, ABC):
         """The raw value (k, *event) at which the distribution has `mean` (*event)."""
 
 
-def _unstack(raw: Tensor, event_shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+def unstack(raw: Tensor, event_shape: tuple[int, ...]) -> tuple[Tensor, ...]:
     """raw (*, k, *event) as k tensors; one alone is a view, so that its gradient is not copied on the way back."""
     at = -len(event_shape) - 1
     return (raw.squeeze(at),) if raw.shape[at] == 1 else raw.unbind(at)
 
 
-def _event(base: Distribution, event_shape: tuple[int, ...]) -> Distribution:
+def independent(base: Distribution, event_shape: tuple[int, ...]) -> Distribution:
+    """`base` with the last dimensions, as many as the event's, made one event."""
     return Independent(base, len(event_shape), validate_args=False)
 
 
@@ -69,11 +70,11 @@ class Bernoulli(Family):
         self.event_shape = event_shape
 
     def forward(self, raw: Tensor) -> Distribution:
-        (logits,) = _unstack(raw, self.event_shape)
+        (logits,) = unstack(raw, self.event_shape)
         return BernoulliEvent(logits, len(self.event_shape))
 
     def start(self, mean: Tensor) -> Tensor:
-        return torch.logit(mean, _OPEN_UNIT)[None]
+        return torch.logit(mean, OPEN_UNIT)[None]
 
 
 class ContinuousBernoulli(Family):
@@ -86,8 +87,8 @@ class ContinuousBernoulli(Family):
         self.event_shape = event_shape
 
     def forward(self, raw: Tensor) -> Distribution:
-        (eta,) = _unstack(raw, self.event_shape)
-        return _event(ContinuousBernoulliDistribution(eta), self.event_shape)
+        (eta,) = unstack(raw, self.event_shape)
+        return independent(ContinuousBernoulliDistribution(eta), self.event_shape)
 
     def start(self, mean: Tensor) -> Tensor:
         """Bisection on the increasing map from eta to the mean."""
@@ -100,7 +101,7 @@ class ContinuousBernoulli(Family):
         return low.to(mean.dtype)[None]
 
 
-class _Scale(nn.Module):
+class Scale(nn.Module):
     """A log-scale that is fixed, one learned number, or the second half of the raw output, softly within bounds."""
 
     def __init__(self, sigma: Sigma, start: float, bounds: tuple[float, float]) -> None:
@@ -126,9 +127,9 @@ class _Scale(nn.Module):
     def split(self, raw: Tensor, event_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """raw -> (location, log-scale)."""
         if self.kind == "element":
-            loc, log_sigma = _unstack(raw, event_shape)
+            loc, log_sigma = unstack(raw, event_shape)
             return loc, soft_bound(log_sigma, *self.bounds)
-        (loc,) = _unstack(raw, event_shape)
+        (loc,) = unstack(raw, event_shape)
         return loc, soft_bound(self.log_sigma, *self.bounds) if self.kind == "shared" else loc.new_tensor(self.fixed)
 
     def start(self, loc: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ class Gaussian(Family):
     ) -> None:
         super().__init__()
         self.event_shape = event_shape
-        self.sigma = _Scale(sigma, begin, bounds=(-7.0, 7.0))
+        self.sigma = Scale(sigma, begin, bounds=(-7.0, 7.0))
         self.parameters_per_element = self.sigma.parameters_per_element
         self.moved = (shift, scale) != (0.0, 1.0)
         self.register_buffer("shift", torch.tensor(shift), persistent=False)
@@ -172,7 +173,7 @@ class Gaussian(Family):
         if self.moved:
             loc = self.shift + self.scale * loc
             sigma = sigma if self.sigma.kind == "fixed" else sigma * self.scale
-        return _event(Normal(loc, sigma.expand_as(loc), validate_args=False), self.event_shape)
+        return independent(Normal(loc, sigma.expand_as(loc), validate_args=False), self.event_shape)
 
     def start(self, mean: Tensor) -> Tensor:
         return self.sigma.start((mean - self.shift) / self.scale)
@@ -187,55 +188,15 @@ class DiscretizedLogistic(Family):
     def __init__(self, event_shape: tuple[int, ...], levels: int, sigma: Sigma = "element") -> None:
         super().__init__()
         self.event_shape, self.levels = event_shape, levels
-        self.sigma = _Scale(sigma, 0.1, bounds=(-7.0, 2.0))
+        self.sigma = Scale(sigma, 0.1, bounds=(-7.0, 2.0))
         self.parameters_per_element = self.sigma.parameters_per_element
 
     def forward(self, raw: Tensor) -> Distribution:
         loc, log_scale = self.sigma.split(raw, self.event_shape)
-        return _event(DiscretizedLogisticDistribution(loc, log_scale, self.levels), self.event_shape)
+        return independent(DiscretizedLogisticDistribution(loc, log_scale, self.levels), self.event_shape)
 
     def start(self, mean: Tensor) -> Tensor:
-        """The location whose mean it is, read off a table: at the starting scale the ends of the range pull it inwards."""
+        """The location whose mean it is: at the starting scale the ends of the range pull it inwards."""
         begin = torch.tensor(self.sigma.begin, dtype=torch.float64)
         scale = torch.tensor(self.sigma.fixed) if self.sigma.kind == "fixed" else soft_bound(begin, *self.sigma.bounds)
-        loc = torch.linspace(-2.0, 3.0, 20_001, dtype=torch.float64)
-        means = DiscretizedLogisticDistribution(loc, scale.double(), self.levels).mean
-        wanted = mean.double().clamp(_OPEN_UNIT, 1 - _OPEN_UNIT)
-        return self.sigma.start(torch.from_numpy(np.interp(wanted, means, loc)).to(mean.dtype))
-
-
-class DiagonalGaussian(Family):
-    """The usual posterior: raw holds a mean and a log-variance for each of `dim` latent dimensions.
-
-    The log-variance stays within (-16, 8), standard deviations from 0.0003 to 55.
-    """
-
-    parameters_per_element = 2
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.event_shape = (dim,)
-
-    def forward(self, raw: Tensor) -> Distribution:
-        mean, log_variance = raw.unbind(-2)
-        std = (0.5 * soft_bound(log_variance, -16.0, 8.0)).exp()
-        return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
-
-    def start(self, mean: Tensor) -> Tensor:
-        return torch.stack([mean, torch.zeros_like(mean)])
-
-
-class Point(Family):
-    """The posterior of a plain autoencoder: a point mass at the raw output."""
-
-    parameters_per_element = 1
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.event_shape = (dim,)
-
-    def forward(self, raw: Tensor) -> Distribution:
-        return Delta(raw.squeeze(-2))
-
-    def start(self, mean: Tensor) -> Tensor:
-        return mean[None]
+        return self.sigma.start(loc_with_mean(mean.clamp(OPEN_UNIT, 1 - OPEN_UNIT), scale, self.levels))

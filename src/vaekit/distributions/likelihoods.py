@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from vaekit.data.schema import Schema
+from vaekit.distributions.discrete_families import BetaBinomial, Categorical, LogisticMixture
 from vaekit.distributions.families import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Family, Gaussian, Sigma
+from vaekit.distributions.real_families import OptimalGaussian, StudentT
 from vaekit.errors import UsageError
 
-LIKELIHOODS = ("bernoulli", "continuous-bernoulli", "gaussian", "discretized-logistic")
-
-DISCRETE = ("bernoulli", "discretized-logistic")
+DISCRETE = ("bernoulli", "discretized-logistic", "logistic-mixture", "beta-binomial", "categorical")
 """Those that are probabilities of values, not densities: only they have bits per dimension."""
+
+LIKELIHOODS = ("bernoulli", "continuous-bernoulli", "gaussian", "student-t", *DISCRETE[1:])
+
+DEFAULT_SIGMA: dict[str, Sigma] = {"gaussian": "shared", "student-t": "shared", "discretized-logistic": "element"}
+"""The likelihoods that take a sigma, and which they take when none is given."""
 
 
 def choose_likelihood(name: str, schema: Schema) -> str:
@@ -28,9 +33,14 @@ def choose_likelihood(name: str, schema: Schema) -> str:
         raise UsageError(
             f"likelihood continuous-bernoulli: needs shades between 0 and 1, these have {_values(schema)}; take {other}"
         )
-    if name == "discretized-logistic" and schema.levels is None:
+    if name in DISCRETE and schema.levels is None:
         raise UsageError(
-            f"likelihood discretized-logistic: needs evenly spaced levels, these are continuous ({_values(schema)}); take gaussian"
+            f"likelihood {name}: needs evenly spaced levels, these are continuous ({_values(schema)}); take gaussian"
+        )
+    if name == "logistic-mixture" and schema.kind != "image":
+        raise UsageError(
+            "likelihood logistic-mixture: needs images, whose channels it couples; take discretized-logistic, "
+            "beta-binomial or categorical"
         )
     return name
 
@@ -45,15 +55,32 @@ def make_likelihood(name: str, schema: Schema, sigma: Sigma | None = None) -> Fa
     """The family called `name` (resolved) for examples of `schema`.
 
     Args:
-        sigma: scale of the Gaussian (default "shared") or of the discretised logistic (default "element"): a positive
-            number, "shared" or "element". Raises UsageError for likelihoods that have none.
+        sigma: scale of gaussian and student-t (default "shared") or of discretized-logistic (default "element"): a
+            positive number, "shared" or "element", for gaussian also "optimal". Raises UsageError for likelihoods that
+            have none.
     """
-    if name in ("bernoulli", "continuous-bernoulli"):
-        if sigma is not None:
-            raise UsageError(f"likelihood {name} has no sigma; leave it out")
-        return (Bernoulli if name == "bernoulli" else ContinuousBernoulli)(schema.shape)
-    if name == "discretized-logistic":
-        assert schema.levels is not None
-        return DiscretizedLogistic(schema.shape, schema.levels, "element" if sigma is None else sigma)
+    if name not in DEFAULT_SIGMA and sigma is not None:
+        raise UsageError(f"likelihood {name} has no sigma; leave it out")
     begin = 1.0 if schema.support == "real" else 0.3
-    return Gaussian(schema.shape, "shared" if sigma is None else sigma, schema.shift, schema.scale, begin)
+    if name == "gaussian" and sigma == "optimal":
+        return OptimalGaussian(schema.shape, schema.shift, schema.scale, begin)
+    sigma = DEFAULT_SIGMA.get(name) if sigma is None else sigma
+    if sigma is None:
+        return _without_sigma(name, schema)
+    if name == "discretized-logistic":
+        return DiscretizedLogistic(schema.shape, _levels(schema), sigma)
+    if name == "student-t":
+        return StudentT(schema.shape, "shared", sigma, schema.shift, schema.scale, begin)
+    return Gaussian(schema.shape, sigma, schema.shift, schema.scale, begin)
+
+
+def _without_sigma(name: str, schema: Schema) -> Family:
+    if name in ("bernoulli", "continuous-bernoulli"):
+        return (Bernoulli if name == "bernoulli" else ContinuousBernoulli)(schema.shape)
+    makers = {"logistic-mixture": LogisticMixture, "beta-binomial": BetaBinomial, "categorical": Categorical}
+    return makers[name](schema.shape, _levels(schema))
+
+
+def _levels(schema: Schema) -> int:
+    assert schema.levels is not None  # choose_likelihood has refused the others
+    return schema.levels
