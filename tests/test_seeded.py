@@ -42,7 +42,7 @@ def test_seeded_draws_follow_their_gaussian():
     z = q.rsample((2, 2))
     assert z.shape == (2, 2, 3, 3)
     assert torch.equal(q.log_prob(z), gaussian(3).log_prob(z))
-    assert unseeded(q) is q.q
+    assert unseeded(q) is q.plain
 
 
 def test_other_distributions_keep_their_own_way_of_sampling():

@@ -42,13 +42,14 @@ class FromNoise(Protocol):
 class RowSeeded(Distribution):
     """A posterior of batch shape (B,) whose row i draws from a generator of its own.
 
-    It must be a diagonal Gaussian `Independent(Normal, 1)` or `FromNoise`; others keep their own way of sampling.
+    It must be `FromNoise`, a diagonal Gaussian `Independent(Normal, 1)` or another product of `FromNoise` elements; others
+    keep their own way of sampling.
     """
 
     has_rsample = True
 
     def __init__(self, q: Distribution, seeds: Sequence[int]) -> None:
-        self.q = q
+        self.plain = q
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
         self.noise_dim = q.noise_dim if isinstance(q, FromNoise) else q.event_shape.numel()
         self._waiting = torch.empty(0, len(seeds), self.noise_dim)
@@ -56,21 +57,23 @@ class RowSeeded(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        return self.q.mean
+        return self.plain.mean
 
     @property
     def variance(self) -> Tensor:
-        return self.q.variance
+        return self.plain.variance
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.q.log_prob(value)
+        return self.plain.log_prob(value)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        q, shape = self.q, torch.Size(sample_shape)
+        q, shape = self.plain, torch.Size(sample_shape)
         if isinstance(q, FromNoise):
             z = q.from_noise(self._noise(shape.numel()))
         elif isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1:
             z = q.base_dist.loc + q.base_dist.scale * self._noise(shape.numel()).to(q.base_dist.loc)
+        elif isinstance(q, Independent) and isinstance(q.base_dist, FromNoise) and len(q.event_shape) == 1:
+            z = q.base_dist.from_noise(self._noise(shape.numel()))
         else:
             return q.rsample(shape)
         return z.view(*shape, *q.batch_shape, *q.event_shape)
@@ -87,6 +90,15 @@ class RowSeeded(Distribution):
         return drawn[:count]
 
 
+@runtime_checkable
+class Wrapper(Protocol):
+    """A posterior that is `plain` with other random numbers or another gradient: `RowSeeded` and those of `wrapped.py`."""
+
+    plain: Distribution
+
+
 def unseeded(q: Distribution) -> Distribution:
-    """The distribution itself, without its seeds."""
-    return q.q if isinstance(q, RowSeeded) else q
+    """The distribution itself, without its wrappers: what a closed form is about."""
+    while isinstance(q, Wrapper):
+        q = q.plain
+    return q

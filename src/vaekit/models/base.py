@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.conditional import Conditional
-from vaekit.distributions.divergence import closed_kl, closed_kl_per_dim
+from vaekit.distributions.divergence import Layered, closed_kl, closed_kl_per_dim
 from vaekit.distributions.seeded import unseeded
 from vaekit.errors import UsageError
-from vaekit.objectives import Draw
+from vaekit.objectives import Draw, Terms
+from vaekit.priors import SecondStage
+from vaekit.updates import Update
 
 
 class Model(nn.Module, ABC):
@@ -23,6 +26,11 @@ class Model(nn.Module, ABC):
 
     latent_dim: int
     has_likelihood: bool = True
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether `sample` has something to sample from."""
+        return self.has_likelihood
 
     @abstractmethod
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
@@ -48,14 +56,39 @@ class Model(nn.Module, ABC):
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The posterior's mean, (B, D)."""
 
+    def updates(self, objective: Callable[..., Terms]) -> list[Update]:
+        """The players of a training with `objective`: one that moves everything. A model with a critic has its own list,
+        and the first of it is the one that the history tells of."""
+        return [Update(objective)]
+
 
 class LatentModel(Model):
-    """Encoder, decoder and prior, each a Conditional. Without a prior it is an autoencoder and has no likelihood."""
+    """Encoder, decoder and prior, each a Conditional. Without a prior it is an autoencoder and has no likelihood.
 
-    def __init__(self, encoder: Conditional, decoder: Conditional, prior: Conditional | None, latent_dim: int) -> None:
+    A `second_stage`, once `vaekit.fit_prior` has fitted it to the codes, is what `sample` draws from. The likelihood stays
+    with the prior that the model was trained with: `draw` knows nothing of a second stage.
+    """
+
+    def __init__(
+        self,
+        encoder: Conditional,
+        decoder: Conditional,
+        prior: Conditional | None,
+        latent_dim: int,
+        second_stage: SecondStage | None = None,
+    ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.prior, self.latent_dim = encoder, decoder, prior, latent_dim
+        self.second_stage = second_stage
         self.has_likelihood = prior is not None
+
+    @property
+    def can_sample(self) -> bool:
+        return self.has_likelihood or self._is_fitted
+
+    @property
+    def _is_fitted(self) -> bool:
+        return self.second_stage is not None and bool(self.second_stage.fitted)
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         return self.encoder(x) if c is None else self.encoder(x, c)
@@ -65,7 +98,9 @@ class LatentModel(Model):
 
     def _prior(self, c: Tensor | None) -> Distribution:
         if self.prior is None:
-            raise UsageError("an autoencoder has no prior to sample from; train a vae")
+            raise UsageError(
+                "an autoencoder has no prior to sample from; train a vae, or an autoencoder with a second_stage"
+            )
         return self.prior() if c is None else self.prior(c)
 
     def draw(self, x: Tensor, c: Tensor | None = None, samples: int = 1, q: Distribution | None = None) -> Draw:
@@ -79,15 +114,23 @@ class LatentModel(Model):
             z=z,
             log_px=log_px,
             log_pz=lambda: p.log_prob(z),
-            log_qz=lambda: plain.log_prob(z),
-            kl_per_dim=lambda: closed_kl_per_dim(plain, p),
-            kl=lambda: closed_kl(plain, p),
+            log_qz=lambda: q.log_prob(z),  # by q as it was given: a gradient estimator has a log-density of its own
+            kl_per_dim=lambda: closed_kl_per_dim(plain, p, z),
+            kl=lambda: closed_kl(plain, p, z),
+            kl_per_layer=lambda: plain.kl_per_layer(p, z) if isinstance(plain, Layered) else None,
         )
 
     @torch.no_grad()
-    def sample(self, n: int, c: Tensor | None = None, *, noise: bool = False) -> Tensor:
+    def prior_codes(self, n: int, c: Tensor | None = None) -> Tensor:
+        """n draws from the prior, (n, D); with conditions c (n, ...), one for each of them."""
         prior = self._prior(c)
-        p = self.decode(prior.sample() if prior.batch_shape else prior.sample(torch.Size((n,))), c)
+        return prior.sample() if prior.batch_shape else prior.sample(torch.Size((n,)))
+
+    @torch.no_grad()
+    def sample(self, n: int, c: Tensor | None = None, *, noise: bool = False) -> Tensor:
+        fitted = self.second_stage if self._is_fitted else None
+        z = self.prior_codes(n, c) if fitted is None else fitted().sample(torch.Size((n,)))
+        p = self.decode(z, c)
         return p.sample() if noise else p.mean
 
     @torch.no_grad()

@@ -2,6 +2,6 @@
 
 from vaekit.training.fit import fit
 from vaekit.training.history import History
-from vaekit.training.update import Update
+from vaekit.updates import Update
 
 __all__ = ["History", "Update", "fit"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from vaekit.data import Dataset, Schema, as_split
@@ -17,8 +20,9 @@ from vaekit.training.engine import Device, Precision, make_accelerator
 from vaekit.training.history import History, Record
 from vaekit.training.loop import Training
 from vaekit.training.progress import Bar, Progress, Silent
-from vaekit.training.schedules import Schedule, cosine
-from vaekit.training.update import Player, Update
+from vaekit.training.schedules import cosine
+from vaekit.training.update import Player
+from vaekit.updates import Schedule, Update
 
 
 def fit(
@@ -45,12 +49,14 @@ def fit(
     Args:
         data: a Dataset (its validation rows are used after every epoch), a Split, or an array or tensor of rows.
         objective: (model, batch) -> Terms, for example `elbo` or `partial(elbo, beta=4.0)`; None is `elbo`.
+            The model says what players it makes (`Model.updates`). A keyword `dataset_size` that is None is set to the
+            number of training rows.
         epochs, batch_size: passes over the training rows, and rows per step over all processes together.
         learning_rate: of Adam; a number or a function of the step.
         learning_rate_decay: "cosine" takes a number down to 0 over the whole training.
         schedules: keywords of the objective that are functions of the step, for example
             {"beta": schedules.linear(0.0, 1.0, steps=1000)}.
-        updates: several players in place of one objective (see `Update`).
+        updates: the players themselves, in place of an objective (see `Update`).
         gradient_clip: largest norm of a gradient over all parameters of an update.
         patience: stop after so many epochs without a better validation ELBO and give the model its best weights.
         seed: of the order of rows and of all noise; the process's own random state is left as it was.
@@ -85,7 +91,7 @@ def fit(
         raise UsageError("fit: give either updates, or an objective with its schedules")
     if learning_rate_decay == "cosine" and not callable(learning_rate):
         learning_rate = cosine(learning_rate, 0.0, epochs * steps_per_epoch(len(dataset.train), batch_size))
-    chosen = updates or [Update(objective or elbo, schedules=schedules or {})]
+    chosen = updates or _players_of(model, dataset, objective or elbo, schedules or {})
     accelerator = make_accelerator(device, precision)
     model.to(accelerator.device)
     players = [Player(model, update, learning_rate, alone=len(chosen) == 1) for update in chosen]
@@ -94,6 +100,20 @@ def fit(
         model, dataset, players, accelerator, epochs, batch_size, gradient_clip, patience, seed, shown, on_epoch
     )
     return run_flushed(training.run, threads_for(model, batch_size))
+
+
+def _players_of(
+    model: Model, data: Dataset, objective: Callable[..., Terms], schedules: Mapping[str, Schedule]
+) -> list[Update]:
+    """The model's own players; the schedules are of the first one's objective."""
+    first, *others = model.updates(with_dataset_size(objective, len(data.train)))
+    return [replace(first, schedules=dict(schedules)), *others]
+
+
+def with_dataset_size(objective: Callable[..., Terms], rows: int) -> Callable[..., Terms]:
+    """The objective, told the number of training rows where it has a keyword `dataset_size` that is not set yet."""
+    keyword = inspect.signature(objective).parameters.get("dataset_size")
+    return objective if keyword is None or keyword.default is not None else partial(objective, dataset_size=rows)
 
 
 def _as_dataset(data: Any) -> Dataset:

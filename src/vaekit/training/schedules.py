@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from vaekit.errors import UsageError
-
-Schedule = Callable[[int], float]
+from vaekit.updates import Schedule
 
 
 def constant(value: float) -> Schedule:

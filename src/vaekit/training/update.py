@@ -1,9 +1,7 @@
-"""Update: one player of a training."""
+"""Player: an Update at work, with its optimiser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,34 +9,8 @@ from torch import nn
 
 from vaekit.data import Batch
 from vaekit.errors import UsageError
-from vaekit.objectives import Terms, elbo
-from vaekit.training.schedules import Schedule
-
-
-@dataclass(frozen=True)
-class Update:
-    """An objective, the parameters it moves, and how often.
-
-    Args:
-        objective: (model, batch, **keywords) -> Terms.
-        parameters: what it moves; None means every parameter of the model. While it acts, the others need no gradient,
-            so nothing leaks from one player into another.
-        every: act at every n-th step.
-        learning_rate: a number or a schedule; None takes that of `fit`.
-        schedules: keywords of the objective that are functions of the step, by name.
-        optimizer: (parameters, learning rate) -> optimiser; None is Adam.
-    """
-
-    objective: Callable[..., Terms] = elbo
-    parameters: Iterable[nn.Parameter] | None = None
-    every: int = 1
-    learning_rate: float | Schedule | None = None
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    optimizer: Callable[[list[nn.Parameter], float], torch.optim.Optimizer] | None = None
-
-    def __post_init__(self) -> None:
-        if self.parameters is not None:  # `module.parameters()` can be read only once
-            object.__setattr__(self, "parameters", tuple(self.parameters))
+from vaekit.objectives import Terms
+from vaekit.updates import Schedule, Update
 
 
 def adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
