@@ -15,11 +15,12 @@ import torch
 from torch.distributions import Distribution
 
 import vaekit as vk
-from vaekit.conditional import Parametric, StandardNormal
-from vaekit.distributions.families import DiagonalGaussian
+from vaekit.conditional import Parametric
+from vaekit.distributions.posteriors import DiagonalGaussian
 from vaekit.models import Model
 from vaekit.models.parts import Architecture, make_decoder, make_encoder
 from vaekit.networks import MLP
+from vaekit.priors import StandardNormal
 
 
 class TwoLayers(Model):

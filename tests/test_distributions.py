@@ -9,7 +9,7 @@ from scipy import stats
 from torch.distributions import Bernoulli, Independent
 from torch.testing import assert_close
 
-from vaekit.distributions import ContinuousBernoulli, DiscretizedLogistic, families
+from vaekit.distributions import ContinuousBernoulli, DiscretizedLogistic, families, posteriors
 from vaekit.distributions.bernoulli import BernoulliEvent
 from vaekit.distributions.bounds import soft_bound
 from vaekit.distributions.continuous_bernoulli import log_partition, mean_of
@@ -282,8 +282,8 @@ def test_soft_bound(low, high):
 
 
 def test_scales_of_the_posterior_stay_within_their_bounds():
-    q = families.DiagonalGaussian(2)(torch.tensor([[0.0, 0.0], [-1e6, 1e6]]))
+    q = posteriors.DiagonalGaussian(2)(torch.tensor([[0.0, 0.0], [-1e6, 1e6]]))
     assert_close(q.stddev, torch.tensor([-8.0, 4.0]).exp())
-    middle = families.DiagonalGaussian(2)(torch.tensor([[0.3, -2.0], [-1.0, 0.5]]))
+    middle = posteriors.DiagonalGaussian(2)(torch.tensor([[0.3, -2.0], [-1.0, 0.5]]))
     assert_close(middle.stddev, torch.tensor([-0.5, 0.25]).exp(), rtol=1e-3, atol=0)
     assert_close(middle.mean, torch.tensor([0.3, -2.0]))

@@ -12,15 +12,17 @@ from torch.distributions import Independent, Normal
 from torch.testing import assert_close
 
 import vaekit as vk
-from vaekit.conditional import Parametric, StandardNormal
+from vaekit.conditional import Parametric
 from vaekit.distributions import closed_kl, closed_kl_per_dim
 from vaekit.distributions.bounds import soft_bound
-from vaekit.distributions.families import DiagonalGaussian, Gaussian
+from vaekit.distributions.families import Gaussian
+from vaekit.distributions.posteriors import DiagonalGaussian
 from vaekit.evaluation import elbo as evaluate_elbo
 from vaekit.evaluation import iwae_bound, log_likelihood, log_likelihood_per_example
 from vaekit.models import LatentModel
 from vaekit.networks import MLP
 from vaekit.objectives import elbo, iwae
+from vaekit.priors import StandardNormal
 
 Batch = vk.Batch
 LATENTS, SIZE, VARIANCE = 2, 6, 0.3

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from vaekit.distributions.families import Family
 
@@ -28,20 +28,6 @@ class Parametric(Conditional):
 
     def forward(self, *given: Tensor) -> Distribution:
         return self.family(self.network(*given))
-
-
-class StandardNormal(Conditional):
-    """The prior N(0, I) over `dim` latent dimensions."""
-
-    loc: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
-
-    def forward(self, *given: Tensor) -> Distribution:
-        return Independent(Normal(self.loc, torch.ones_like(self.loc), validate_args=False), 1, validate_args=False)
 
 
 class Standardise(nn.Module):

@@ -5,25 +5,27 @@ Hinton & Salakhutdinov, "Reducing the dimensionality of data with neural network
     z = encoder(x),   loss = -log p(x | z)
 
 With a Gaussian of fixed sigma = 1 the loss is half the squared error plus a constant. There is no prior, hence no
-log p(x), no ELBO and nothing to sample from.
+log p(x) and no ELBO. With a second stage, a distribution fitted to the codes after training, it can be sampled from:
+Ghosh, Sajjadi, Vergari, Black & Schoelkopf, "From variational to deterministic autoencoders", ICLR 2020.
 """
 
 from __future__ import annotations
 
 from vaekit.data.schema import Schema
-from vaekit.distributions.families import Point, Sigma
+from vaekit.distributions.families import Sigma
+from vaekit.distributions.posteriors import Point
 from vaekit.models.base import LatentModel
 from vaekit.models.parts import (
     ActivationName,
-    Architecture,
     LikelihoodName,
     NetworkName,
+    SecondStageName,
     check_latent_dim,
-    make_decoder,
-    make_encoder,
+    make_coders,
 )
 from vaekit.models.recipes import recipe
 from vaekit.objectives import reconstruction
+from vaekit.priors import make_second_stage
 
 
 @recipe(objective=reconstruction)
@@ -31,6 +33,8 @@ def autoencoder(
     schema: Schema,
     *,
     latent_dim: int = 16,
+    second_stage: SecondStageName = "none",
+    prior_components: int = 10,
     network: NetworkName = "auto",
     hidden: tuple[int, ...] | None = None,
     activation: ActivationName = "relu",
@@ -41,14 +45,17 @@ def autoencoder(
 
     Args:
         latent_dim: dimensions of the code.
+        second_stage: a distribution that is fitted to the codes after training, so that there is something to sample from.
+        prior_components: Gaussians of a mixture as second stage.
         network: kind of encoder and decoder; auto takes mlp up to 1,024 values an example, conv above.
         hidden: layer widths (mlp) or channels per stage (conv, resnet) of the encoder, mirrored in the decoder.
         activation: between the layers.
         likelihood: p(x|z); auto: bernoulli for binary data, discretized-logistic for levels of gray, else gaussian.
-        sigma: scale of gaussian (default shared) and discretized-logistic (default element): a number, shared, element.
+        sigma: scale of gaussian and student-t (default shared) or discretized-logistic (default element): a number, shared,
+            element; for gaussian also optimal.
     """
     check_latent_dim(latent_dim)
-    architecture = Architecture.resolve(schema, network, hidden, activation)
-    encoder = make_encoder(schema, architecture, Point(latent_dim))
-    decoder = make_decoder(schema, architecture, latent_dim, likelihood, sigma)
-    return LatentModel(encoder, decoder, None, latent_dim)
+    encoder, decoder = make_coders(schema, Point(latent_dim), network, hidden, activation, likelihood, sigma)
+    return LatentModel(
+        encoder, decoder, None, latent_dim, make_second_stage(second_stage, latent_dim, prior_components)
+    )

@@ -16,8 +16,21 @@ from vaekit.errors import UsageError
 from vaekit.networks import build_network, choose_network, default_hidden
 
 NetworkName = Literal["auto", "mlp", "conv", "resnet"]
+PosteriorName = Literal["diagonal", "full", "flow", "box"]
+PriorName = Literal["normal", "uniform", "mixture", "vamp", "flow"]
+SecondStageName = Literal["none", "mixture", "flow"]
 ActivationName = Literal["relu", "tanh", "silu", "gelu", "none"]
-LikelihoodName = Literal["auto", "bernoulli", "continuous-bernoulli", "gaussian", "discretized-logistic"]
+LikelihoodName = Literal[
+    "auto",
+    "bernoulli",
+    "continuous-bernoulli",
+    "gaussian",
+    "student-t",
+    "discretized-logistic",
+    "logistic-mixture",
+    "beta-binomial",
+    "categorical",
+]
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,21 @@ def make_decoder(
         with torch.no_grad():
             network.bias.copy_(family.start(schema.mean))  # type: ignore[operator, union-attr]  # every network has a bias
     return Parametric(network, family)
+
+
+def make_coders(
+    schema: Schema,
+    posterior: Family,
+    network: str,
+    hidden: tuple[int, ...] | None,
+    activation: str,
+    likelihood: str,
+    sigma: Sigma | None,
+) -> tuple[Parametric, Parametric]:
+    """Encoder q(z | x) of the family `posterior`, and the decoder p(x | z) that mirrors it."""
+    architecture = Architecture.resolve(schema, network, hidden, activation)
+    encoder = make_encoder(schema, architecture, posterior)
+    return encoder, make_decoder(schema, architecture, posterior.event_shape[0], likelihood, sigma)
 
 
 def check_latent_dim(latent_dim: int) -> None:
