@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 import vaekit as vk
 from vaekit.data.arrays import describe
+from vaekit.distributions.likelihoods import DISCRETE
 from vaekit.evaluation import codes, log_likelihood_per_example, reconstruction_error
 from vaekit.evaluation import elbo as evaluate_elbo
 from vaekit.models import RECIPES, make_model, origin_of
@@ -54,6 +55,11 @@ COMBINATIONS = [
     ("vector", "auto", None, "auto"),
     ("vector", "gaussian", "element", "mlp"),
     ("counts", "auto", None, "mlp"),
+    ("gray", "gaussian", "optimal", "mlp"),
+    ("gray", "beta-binomial", None, "mlp"),
+    ("colour", "logistic-mixture", None, "conv"),
+    ("vector", "student-t", None, "mlp"),
+    ("counts", "categorical", None, "mlp"),
 ]
 
 
@@ -209,7 +215,7 @@ def test_verbs_give_examples_and_codes(case):
     assert model.sample(6).shape == (6, *shape)
     drawn = model.sample(6, noise=True)
     assert drawn.shape == (6, *shape)
-    if case.likelihood in ("bernoulli", "discretized-logistic"):
+    if case.likelihood in DISCRETE:
         case.schema.check(drawn, "samples")
 
 

@@ -386,7 +386,7 @@ def test_a_trained_optimal_sigma_is_the_error_of_the_model_and_survives_a_run(tm
     rng = np.random.default_rng(2)
     x = (rng.normal(size=(600, 2)) @ rng.normal(size=(2, 8)) + 0.1 * rng.normal(size=(600, 8))).astype("float32")
     torch.manual_seed(0)
-    data = vk.load(x, seed=0)
+    data = vk.load(x)
     model = vk.models.vae(data.schema, latent_dim=2, hidden=(), likelihood="gaussian", sigma="optimal")
     history = vk.fit(
         model, data, epochs=150, batch_size=60, learning_rate=2e-2, learning_rate_decay="cosine", progress=False
@@ -408,7 +408,7 @@ def test_a_trained_optimal_sigma_is_the_error_of_the_model_and_survives_a_run(tm
 
 
 def test_the_optimal_sigma_beats_sigma_one_on_gray_values():
-    data, bounds = vk.load("digits", seed=0), {}
+    data, bounds = vk.load("digits"), {}
     for sigma in (1.0, "optimal"):
         torch.manual_seed(0)
         model = vk.models.vae(data.schema, latent_dim=8, hidden=(64,), likelihood="gaussian", sigma=sigma)

@@ -51,7 +51,7 @@ def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
 
 def _likelihood(options: dict[str, Any]) -> str:
     sigma = options.get("sigma")
-    how = {"shared": "one learned scale", "element": "a scale per element"}
+    how = {"shared": "one learned scale", "element": "a scale per element", "optimal": "the optimal scale"}
     return options["likelihood"] + (f" ({how.get(sigma, f'scale {sigma}')})" if sigma is not None else "")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from vaekit.cli.options import Parser, add_options, make_parser
 from vaekit.data import BUILT_IN, Dataset, load
 from vaekit.data.batches import steps_per_epoch
-from vaekit.distributions.likelihoods import choose_likelihood
+from vaekit.distributions.likelihoods import DEFAULT_SIGMA, choose_likelihood
 from vaekit.errors import UsageError
 from vaekit.models import RECIPES
 from vaekit.networks import choose_network, default_hidden
@@ -127,7 +127,6 @@ def resolve(options: Options, data: Dataset) -> None:
         options["hidden"] = list(options["hidden"])
     if "likelihood" in options:
         options["likelihood"] = choose_likelihood(options["likelihood"], schema)
-        scales = {"gaussian": "shared", "discretized-logistic": "element"}
-        options["sigma"] = scales.get(options["likelihood"]) if options["sigma"] is None else options["sigma"]
+        options["sigma"] = DEFAULT_SIGMA.get(options["likelihood"]) if options["sigma"] is None else options["sigma"]
     if isinstance(options["image_size"], tuple):
         options["image_size"] = list(options["image_size"])
