@@ -1,7 +1,7 @@
 """Evaluation: functions of (model, rows) that return Estimates."""
 
 from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.latent import active_dimensions, active_units, codes, kl_per_dim
+from vaekit.evaluation.latent import active_dimensions, active_units, codes, kl_per_dim, kl_per_layer
 from vaekit.evaluation.likelihood import elbo, iwae_bound, log_likelihood, log_likelihood_per_example
 from vaekit.evaluation.probes import probes
 from vaekit.evaluation.summary import evaluate, reconstruction_error, to_json
@@ -15,6 +15,7 @@ __all__ = [
     "evaluate",
     "iwae_bound",
     "kl_per_dim",
+    "kl_per_layer",
     "log_likelihood",
     "log_likelihood_per_example",
     "probes",

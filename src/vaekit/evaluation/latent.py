@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.evaluation.rows import at_rest, batches, check_likelihood, check_rows, seeded_posterior
+from vaekit.evaluation.rows import ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
 from vaekit.models.base import Model
 
 ACTIVE = 0.01
@@ -24,18 +24,43 @@ def codes(model: Model, rows: Any) -> Tensor:
         return torch.cat([model.encode(x).cpu() for x in batches(model, split)])
 
 
-def kl_per_dim(model: Model, rows: Any, *, seed: int = 0) -> list[Estimate]:
-    """KL(q(z_d|x), p(z_d)) of every latent dimension in nats. Raises UsageError where it has no closed form."""
-    check_likelihood(model, "kl_per_dim")
-    split = check_rows(rows)
-    parts = []
+def kl_per_dim(model: Model, rows: Any, *, samples: int = 10, seed: int = 0) -> list[Estimate]:
+    """KL(q(z_d|x), p(z_d)) of every latent dimension in nats. Raises UsageError where it has no closed form.
+
+    In a code of layers it is the KL given the layers drawn before, averaged over `samples` draws of them.
+    """
+    found, layered = _rates(model, rows, "kl_per_dim", samples, seed)
+    if found is None:
+        raise UsageError("kl_per_dim: this posterior and prior have no KL in closed form for each dimension")
+    how = "closed-form KL given the layers before" if layered else "closed-form KL"
+    return [mean_of(column, "nats", how, samples if layered else None) for column in found.T]
+
+
+def kl_per_layer(model: Model, rows: Any, *, samples: int = 10, seed: int = 0) -> list[Estimate]:
+    """Every layer's part of KL(q(z|x), p(z)) in nats, the bottom layer first, from `samples` draws of z an example.
+
+    They sum to the KL. A part is a KL given the layers drawn before where the prior draws in the posterior's order, else
+    the mean of log q - log p, which may be negative. Raises UsageError for a code without layers.
+    """
+    found, _ = _rates(model, rows, "kl_per_layer", samples, seed)
+    if found is None:
+        raise UsageError("kl_per_layer: this model's code is not divided into layers")
+    return [mean_of(column, "nats", "log q - log p of a layer at draws", samples) for column in found.T]
+
+
+def _rates(model: Model, rows: Any, name: str, samples: int, seed: int) -> tuple[Tensor | None, bool]:
+    """`name` of the draws of every row, (n, parts), None where the model has no such thing; and whether it has layers."""
+    check_likelihood(model, name)
+    split, parts = check_rows(rows), []
     with at_rest(model):
-        for x in batches(model, split):
-            part = model.draw(x, None, 1, seeded_posterior(model, x, seed)).kl_per_dim
-            if part is None:
-                raise UsageError("kl_per_dim: this posterior and prior have no KL in closed form for each dimension")
-            parts.append(part.cpu())
-    return [mean_of(column, "nats", "closed-form KL") for column in torch.cat(parts).T]
+        one = model.draw(next(batches(model, split, 1)))
+        layered = one.kl_per_layer is not None
+        if getattr(one, name) is None:
+            return None, layered
+        draws = samples if layered else 1  # without layers the KL does not depend on the draws
+        for x in batches(model, split, max(1, ROWS // draws)):
+            parts.append(getattr(model.draw(x, None, draws, seeded_posterior(model, x, seed)), name).cpu())
+    return torch.cat(parts), layered
 
 
 def active_units(model: Model, rows: Any, *, threshold: float = ACTIVE) -> Estimate:

@@ -24,6 +24,8 @@ from vaekit.objectives import elbo as elbo_objective
 _BLOCK = 128
 """Draws of one row that are worth a chunk of their own before more rows are added to it."""
 
+_CLOSED, _SAMPLED, _LAYERED = "closed-form KL", "sampled KL", "KL by layers, in closed form where there is one"
+
 
 def elbo(model: Model, rows: Any, *, samples: int = 10, memory: int = MEMORY, seed: int = 0) -> dict[str, Estimate]:
     """The evidence lower bound at beta = 1 and its terms.
@@ -40,20 +42,19 @@ def elbo(model: Model, rows: Any, *, samples: int = 10, memory: int = MEMORY, se
     check_likelihood(model, "elbo")
     _check_samples(samples, memory)
     split = check_rows(rows)
-    rates, distortions, closed = [], [], True
+    rates, distortions, how = [], [], ""
     with at_rest(model):
         cost = bytes_per_draw(model, next(batches(model, split, 1)))
         for x in batches(model, split, max(1, min(ROWS, memory // (cost * samples)))):
             seeded = _Seeded(model, seeded_posterior(model, x, seed))
             terms = elbo_objective(seeded, Batch(x), samples=samples)
-            closed = closed and seeded.closed
+            how = seeded.how
             rates.append(terms.rate.double().cpu())
             distortions.append(terms.distortion.double().cpu())
     rate, distortion = torch.cat(rates), torch.cat(distortions)
-    how = "closed-form KL" if closed else "sampled KL"
     return {
         "elbo": mean_of(-(rate + distortion), "nats", f"evidence lower bound, {how}", samples),
-        "kl": mean_of(rate, "nats", how, None if closed else samples),
+        "kl": mean_of(rate, "nats", how, None if how == _CLOSED else samples),
         "distortion": mean_of(distortion, "nats", "-E_q[log p(x|z)]", samples),
     }
 
@@ -62,11 +63,12 @@ class _Seeded:
     """A model whose draws come from a given posterior: what an objective sees during an evaluation."""
 
     def __init__(self, model: Model, q: Any) -> None:
-        self.model, self.q, self.closed = model, q, True
+        self.model, self.q, self.how = model, q, ""
 
     def draw(self, x: Tensor, c: Tensor | None = None, samples: int = 1):  # type: ignore[no-untyped-def]
         draw = self.model.draw(x, c, samples, self.q)
-        self.closed = draw.kl is not None
+        layered = draw.kl_per_layer is not None
+        self.how = _SAMPLED if draw.kl is None else _LAYERED if layered else _CLOSED
         return draw
 
 

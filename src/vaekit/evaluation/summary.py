@@ -12,7 +12,7 @@ from vaekit.data import Batch, Dataset, Split
 from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.evaluation.latent import active_units, kl_per_dim
+from vaekit.evaluation.latent import active_units, kl_per_dim, kl_per_layer
 from vaekit.evaluation.likelihood import elbo, log_likelihood
 from vaekit.evaluation.probes import probes
 from vaekit.evaluation.rows import MEMORY, at_rest, batches, check_rows
@@ -36,7 +36,8 @@ def evaluate(
 
     Returns:
         For a model with a likelihood elbo, log_likelihood, kl, distortion, active_units, bits_per_dim (where data and
-        likelihood are discrete) and kl_per_dim (a list); for others distortion and active_units; for all
+        likelihood are discrete), kl_per_dim and, for a code in layers, kl_per_layer (lists); for others distortion and
+        active_units; for all
         reconstruction_error; the probes where there are labels.
     """
     rows = data.test if split is None else split
@@ -56,11 +57,13 @@ def evaluate(
     if model.has_likelihood:
         with contextlib.suppress(UsageError):  # where no dimension has a closed form the total alone stands in "kl"
             figures["kl_per_dim"] = kl_per_dim(model, rows, seed=seed)
+        with contextlib.suppress(UsageError):  # a code without layers has none
+            figures["kl_per_layer"] = kl_per_layer(model, rows, seed=seed)
     return figures
 
 
 def to_json(figures: Figures) -> dict[str, Any]:
-    """The form of `evaluation.json`: a key per figure, `kl_per_dim` a list."""
+    """The form of `evaluation.json`: a key per figure, `kl_per_dim` and `kl_per_layer` lists."""
     return {k: [e.to_json() for e in v] if isinstance(v, list) else v.to_json() for k, v in figures.items()}
 
 

@@ -2,8 +2,11 @@
 
 from vaekit.models.autoencoder import autoencoder
 from vaekit.models.base import LatentModel, Model
+from vaekit.models.ladder import ladder
 from vaekit.models.recipes import RECIPES, Origin, Recipe, make_model, origin_of, recipe
+from vaekit.models.twolayer import two_layer
 from vaekit.models.vae import vae
+from vaekit.models.vqvae import vqvae
 
 __all__ = [
     "RECIPES",
@@ -12,8 +15,11 @@ __all__ = [
     "Origin",
     "Recipe",
     "autoencoder",
+    "ladder",
     "make_model",
     "origin_of",
     "recipe",
+    "two_layer",
     "vae",
+    "vqvae",
 ]

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from vaekit.conditional import Conditional
 from vaekit.distributions.divergence import Layered, closed_kl, closed_kl_per_dim
-from vaekit.distributions.seeded import unseeded
+from vaekit.distributions.seeded import RowSeeded, unseeded
 from vaekit.errors import UsageError
 from vaekit.objectives import Draw, Terms
 from vaekit.priors import SecondStage
@@ -110,13 +110,15 @@ class LatentModel(Model):
         if self.prior is None:
             return Draw(z=z, log_px=log_px, log_pz=None, log_qz=None)
         p, plain = self._prior(c), unseeded(q)
+        # a KL by layers has a gradient through the draws of the layers before, which only q's own draws have
+        given = z if q is plain or isinstance(q, RowSeeded) else None
         return Draw(
             z=z,
             log_px=log_px,
             log_pz=lambda: p.log_prob(z),
             log_qz=lambda: q.log_prob(z),  # by q as it was given: a gradient estimator has a log-density of its own
-            kl_per_dim=lambda: closed_kl_per_dim(plain, p, z),
-            kl=lambda: closed_kl(plain, p, z),
+            kl_per_dim=lambda: closed_kl_per_dim(plain, p, given),
+            kl=lambda: closed_kl(plain, p, given),
             kl_per_layer=lambda: plain.kl_per_layer(p, z) if isinstance(plain, Layered) else None,
         )
 
