@@ -44,6 +44,7 @@ def height_width(value: Any) -> int | tuple[int, int] | None:
 
 _BY_NAME: dict[str, Any] = {
     "hidden": sizes,
+    "latent_dims": sizes,
     "image_size": height_width,
     "learning_rate": float,
     "data_dir": str | None,
@@ -109,6 +110,11 @@ def add_options(
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, type=kind, default=default, help=f"{text}{shown}".replace("%", "%%"), metavar=metavar)
     return names
+
+
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    """The names of a function's keyword-only parameters."""
+    return [name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY]
 
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from vaekit.cli.objective import objective_line
 from vaekit.data import Dataset
 from vaekit.models import LatentModel, Model
+from vaekit.models.layers import TopDown
 from vaekit.networks import choose_network
 from vaekit.training.denormals import threads_for
 
@@ -17,7 +19,7 @@ def plan_lines(data: Dataset, model: Model, options: dict[str, Any], out: str) -
     return [
         ("data", _data(data)),
         ("model", _model(data, model, options)),
-        ("objective", _objective(options)),
+        ("objective", objective_line(options)),
         ("training", _training(model, options)),
         ("run", out),
     ]
@@ -44,28 +46,39 @@ def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
         network = choose_network(options["network"], data.schema.shape)
         hidden = "-".join(map(str, options["hidden"])) or "linear"
         parts += [f"encoder {network} {hidden}", f"decoder {network} mirrored", f"likelihood {_likelihood(options)}"]
-        parts.append("prior N(0, I)" if model.prior is not None else "no prior")
+        parts += _codes(model, options)
     parts += [f"{model.latent_dim} latent dimensions", f"{parameters:,} parameters"]
     return " · ".join(parts)
+
+
+def _codes(model: LatentModel, options: dict[str, Any]) -> list[str]:
+    """Posterior, prior and second stage in words; or the layers of a code that has several."""
+    if isinstance(model.prior, TopDown):
+        sizes = "-".join(map(str, model.prior.sizes))
+        return [f"{len(model.prior.sizes)} layers of codes, {sizes} from the bottom up", "prior from the top down"]
+    many = options.get("prior_components")
+    prior = {
+        "normal": "N(0, I)",
+        "uniform": "uniform on a box",
+        "mixture": f"mixture of {many} Gaussians",
+        "vamp": f"vamp of {many} pseudo-inputs",
+        "flow": "flow",
+    }
+    posterior = {"diagonal": "diagonal Gaussian", "full": "full-covariance Gaussian", "box": "truncated to the box"}
+    named = options.get("posterior")
+    parts = [] if named is None else [f"posterior {posterior.get(named, named)}"]
+    parts.append("no prior" if model.prior is None else f"prior {prior[options.get('prior', 'normal')]}")
+    second = options.get("second_stage", "none")
+    many_more = f" of {many} Gaussians" if second == "mixture" else ""
+    return (
+        parts if second == "none" else [*parts, f"second stage {second}{many_more}, fitted to the codes after training"]
+    )
 
 
 def _likelihood(options: dict[str, Any]) -> str:
     sigma = options.get("sigma")
     how = {"shared": "one learned scale", "element": "a scale per element", "optimal": "the optimal scale"}
     return options["likelihood"] + (f" ({how.get(sigma, f'scale {sigma}')})" if sigma is not None else "")
-
-
-def _objective(options: dict[str, Any]) -> str:
-    name = options["objective"]
-    if name == "reconstruction":
-        return "reconstruction: -log p(x|z), no KL (effective beta 0)"
-    if name == "iwae":
-        return f"iwae with K = {options['samples']} draws"
-    beta = f"effective beta {options['beta']:g}"
-    if options["warm_up"]:
-        beta += f", risen from 0 over the first {options['warm_up']} epochs"
-    extra = f" · {options['free_bits']:g} nats free per dimension" if options["free_bits"] else ""
-    return f"elbo in nats, summed over dimensions: {beta} · L = {options['samples']} · KL {options['kl']}{extra}"
 
 
 def _training(model: Model, options: dict[str, Any]) -> str:

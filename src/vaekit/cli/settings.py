@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vaekit.cli.objective import add_objective_options, check_schedule
 from vaekit.cli.options import Parser, add_options, make_parser
 from vaekit.data import BUILT_IN, Dataset, load
 from vaekit.data.batches import steps_per_epoch
@@ -71,11 +70,7 @@ def train_parser(model: str, objective: str) -> Parser:
     )
     add_options(parser, load, "data")
     add_options(parser, RECIPES[model].function, f"model {model}")
-    add_options(parser, OBJECTIVES[objective], f"objective {objective}")
-    if objective == "elbo":
-        parser.add_argument(
-            "--warm-up", type=int, default=0, help="epochs over which beta rises from 0 to its value (default: 0)"
-        )
+    add_objective_options(parser, objective)
     own = {"epochs": None, "batch_size": None, "patience": None, "learning_rate_decay": "cosine"}
     helps = {
         "epochs": "passes over the training rows (default: enough for 12,000 steps, between 10 and 100)",
@@ -87,11 +82,6 @@ def train_parser(model: str, objective: str) -> Parser:
     }
     add_options(parser, fit, "training", only=FIT, defaults=own, helps=helps)
     return parser
-
-
-def keywords_of(function: Callable[..., Any]) -> list[str]:
-    """The names of a function's keyword-only parameters."""
-    return [name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY]
 
 
 def lasting(source: str) -> str:
@@ -115,11 +105,7 @@ def resolve(options: Options, data: Dataset) -> None:
         options["patience"] = max(5, options["epochs"] // 5)
     elif options["patience"] < 0:
         raise UsageError(f"--patience {options['patience']}: expected a number of epochs, 0 to never stop early")
-    if options.get("warm_up", 0) > options["epochs"] or options.get("warm_up", 0) < 0:
-        raise UsageError(
-            f"--warm-up {options['warm_up']}: expected 0 to {options['epochs']} epochs, the length of the run; "
-            "a longer one would never reach beta"
-        )
+    check_schedule(options)
     if "network" in options:
         options["network"] = choose_network(options["network"], schema.shape)
         if options["hidden"] is None:

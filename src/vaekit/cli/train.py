@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -18,9 +17,10 @@ from rich.markup import escape
 
 import vaekit
 from vaekit import runs
-from vaekit.cli.options import given, parse
+from vaekit.cli.objective import objective_of, schedules_of
+from vaekit.cli.options import given, keywords_of, parse
 from vaekit.cli.plan import plan_lines
-from vaekit.cli.settings import FIT, NOT_KEPT, Options, keywords_of, lasting, resolve, train_parser
+from vaekit.cli.settings import FIT, NOT_KEPT, Options, lasting, resolve, train_parser
 from vaekit.cli.tables import console, figures_table, print_json, shown
 from vaekit.cli.workplace import Workplace
 from vaekit.data import Batch, Dataset, load
@@ -30,9 +30,9 @@ from vaekit.evaluation import evaluate, to_json
 from vaekit.evaluation.gallery import gallery
 from vaekit.files import write_json
 from vaekit.models import RECIPES, Model, make_model
-from vaekit.objectives import OBJECTIVES, Terms
+from vaekit.objectives import OBJECTIVES
 from vaekit.report import write_report
-from vaekit.training import History, fit, schedules
+from vaekit.training import History, fit
 
 
 def run(arguments: list[str]) -> int:
@@ -66,12 +66,7 @@ def _rehearse(model: Model, data: Dataset, options: Options) -> None:
     """The objective on two rows: what cannot work is said before a folder is made."""
     rows = data.train.fixed().rows(slice(0, 2))
     with torch.no_grad(), torch.random.fork_rng():
-        _objective(options)(model, Batch(rows))
-
-
-def _objective(options: Options) -> Callable[..., Terms]:
-    function = OBJECTIVES[options["objective"]]
-    return partial(function, **{key: options[key] for key in keywords_of(function)})
+        objective_of(options, len(data.train))(model, Batch(rows))
 
 
 def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, as_json: bool, out: Any) -> int:
@@ -119,20 +114,21 @@ def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, 
 
 
 def _fit(model: Model, data: Dataset, options: Options, folder: Path | None, quiet: bool) -> History:
-    moving = {}
-    if options.get("warm_up"):
-        steps = options["warm_up"] * steps_per_epoch(len(data.train), options["batch_size"])
-        moving["beta"] = schedules.linear(0.0, options["beta"], steps)
-    return fit(
+    history = fit(
         model,
         data,
-        _objective(options),
-        schedules=moving,
+        objective_of(options, len(data.train)),
+        schedules=schedules_of(options, steps_per_epoch(len(data.train), options["batch_size"])),
         on_epoch=None if folder is None else partial(runs.append_record, folder),
         progress=not quiet,
         **{key: options[key] for key in FIT if key != "patience"},
         patience=options["patience"] or None,
     )
+    if options.get("second_stage", "none") != "none":
+        from vaekit.training.second_stage import fit_prior
+
+        fit_prior(model, data, seed=options["seed"])
+    return history
 
 
 def _environment(model: Model) -> dict[str, Any]:

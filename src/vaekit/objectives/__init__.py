@@ -1,18 +1,23 @@
 """Objectives: plain functions (model, batch, **keywords) -> Terms, in nats per example.
 
-elbo                                  the evidence lower bound: beta, capacity, free bits; three gradients
-iwae, miwae, ciwae, piwae, renyi      bounds from importance weights
-reconstruction                        -log p(x | z): the autoencoder, denoising, sparse or contractive
+    elbo                                  the evidence lower bound: beta, capacity, free bits; three gradients
+    iwae, miwae, ciwae, piwae, renyi      bounds from importance weights
+    beta_tc, mmd, factor                  the aggregate posterior: total correlation, distance from the prior
+    reconstruction                        -log p(x | z): the autoencoder, denoising, sparse or contractive
+    vq                                    -log p(x | z) and what binds a codebook and its encoder together
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from vaekit.objectives.aggregate import beta_tc, mmd
 from vaekit.objectives.codes import reconstruction
+from vaekit.objectives.critic import factor
 from vaekit.objectives.draw import Draw, Drawing, Inferring, Objective, Terms
 from vaekit.objectives.elbo import elbo
 from vaekit.objectives.importance import ciwae, iwae, miwae, piwae, renyi
+from vaekit.objectives.quantised import code_length, vq
 
 __all__ = [
     "OBJECTIVES",
@@ -21,16 +26,21 @@ __all__ = [
     "Inferring",
     "Objective",
     "Terms",
+    "beta_tc",
     "ciwae",
+    "code_length",
     "elbo",
+    "factor",
     "iwae",
     "miwae",
+    "mmd",
     "piwae",
     "reconstruction",
     "renyi",
+    "vq",
 ]
 
 OBJECTIVES: dict[str, Callable[..., Terms]] = {
-    f.__name__: f for f in (elbo, iwae, miwae, ciwae, piwae, renyi, reconstruction)
+    f.__name__: f for f in (elbo, iwae, miwae, ciwae, piwae, renyi, beta_tc, mmd, factor, reconstruction, vq)
 }
 """The objectives by name."""
