@@ -8,6 +8,7 @@ import torch
 from vaekit.cli.common import other_rows, out_option, output_path, part_option, run_parser
 from vaekit.cli.options import parse
 from vaekit.cli.tables import console
+from vaekit.distributions.point_code import PointCode
 from vaekit.evaluation.rows import at_rest, batches
 from vaekit.runs import load_run, write_arrays
 
@@ -17,18 +18,24 @@ def run(arguments: list[str]) -> int:
     parser = run_parser("encode", "RUN SOURCE", "Mean and standard deviation of the posterior, in the source's order.")
     parser.add_argument("source", metavar="SOURCE", help="as for `vaekit train`")
     part_option(parser)
-    out_option(parser, ".npz (arrays `mean`, `std`, and `labels` where known)")
+    out_option(
+        parser, ".npz (arrays `mean`, `std`, `codes` of a vqvae (n, positions, levels), and `labels` where known)"
+    )
     options = parse(parser, arguments)
     path = output_path(options.out, options.overwrite, (".npz",))
     found = load_run(options.run)
     rows = other_rows(found, options.source, options.split, options.data_dir)
-    means, stds = [], []
+    means, stds, codes = [], [], []
     with at_rest(found.model):
         for x in batches(found.model, rows):
             q = found.model.posterior(x)
             means.append(q.mean.cpu().float())
             stds.append(q.variance.sqrt().cpu().float())
+            if isinstance(q, PointCode):
+                codes.append(q.codes.cpu())
     arrays: dict[str, np.ndarray] = {"mean": torch.cat(means).numpy(), "std": torch.cat(stds).numpy()}
+    if codes:
+        arrays["codes"] = torch.cat(codes).numpy()
     if rows.labels is not None:
         arrays["labels"] = rows.labels.numpy()
     write_arrays(path, arrays)

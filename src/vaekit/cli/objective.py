@@ -156,6 +156,14 @@ def _reconstruction(o: Options) -> str:
     return " · ".join(["reconstruction: -log p(x|z), no KL (effective beta 0)", *extra])
 
 
+def _vq(o: Options) -> str:
+    book = "codebook term" if o.get("quantiser") == "vq" and o.get("codebook") == "gradient" else ""
+    binding = "" if o.get("quantiser") == "fsq" else f"{o['commitment']:g} commitment"
+    return (
+        " + ".join(filter(None, ["vq: -log p(x|z)", book, binding])) + ", summed over each example; no KL in the loss"
+    )
+
+
 _LINES: dict[str, Callable[[Options], str]] = {
     "elbo": _elbo,
     "iwae": _iwae,
@@ -167,4 +175,5 @@ _LINES: dict[str, Callable[[Options], str]] = {
     "mmd": _mmd,
     "factor": _factor,
     "reconstruction": _reconstruction,
+    "vq": _vq,
 }

@@ -10,6 +10,7 @@ from vaekit.cli.objective import objective_line
 from vaekit.data import Dataset
 from vaekit.models import LatentModel, Model
 from vaekit.models.layers import TopDown
+from vaekit.models.vqvae import VQVAE
 from vaekit.networks import choose_network
 from vaekit.training.denormals import threads_for
 
@@ -42,11 +43,11 @@ def _data(data: Dataset) -> str:
 def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     parts = [options["model"]]
-    if isinstance(model, LatentModel):
+    if isinstance(model, LatentModel | VQVAE):
         network = choose_network(options["network"], data.schema.shape)
         hidden = "-".join(map(str, options["hidden"])) or "linear"
         parts += [f"encoder {network} {hidden}", f"decoder {network} mirrored", f"likelihood {_likelihood(options)}"]
-        parts += _codes(model, options)
+        parts += _quantised(model, options) if isinstance(model, VQVAE) else _codes(model, options)
     parts += [f"{model.latent_dim} latent dimensions", f"{parameters:,} parameters"]
     return " · ".join(parts)
 
@@ -73,6 +74,16 @@ def _codes(model: LatentModel, options: dict[str, Any]) -> list[str]:
     return (
         parts if second == "none" else [*parts, f"second stage {second}{many_more}, fitted to the codes after training"]
     )
+
+
+def _quantised(model: VQVAE, options: dict[str, Any]) -> list[str]:
+    """The codes of an example, how they are learned, and the prior over them."""
+    n, levels, size = model.prior.positions, model.prior.levels, model.prior.size
+    many = f"{n} positions" + (f" × {levels} levels" if levels > 1 else "") + f" of {size} values"
+    how = "finite scalars" if options["quantiser"] == "fsq" else f"codebook by {options['codebook']}"
+    prior = f"uniform, {model.prior.uniform_nats:.1f} nats"
+    later = "" if model.prior.network is None else ", then autoregressive, fitted after training"
+    return [f"codes: {many} ({how})", f"prior {prior}{later}"]
 
 
 def _likelihood(options: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ NAMES = {
     "kl": "KL(q(z|x), p(z)), the rate",
     "distortion": "distortion",
     "active_units": "active units",
+    "perplexity": "perplexity of the codes",
+    "codes_used": "codes used",
     "bits_per_dim": "bits per dimension",
     "reconstruction_error": "reconstruction error",
     "linear_probe": "linear probe of codes",

@@ -124,7 +124,7 @@ def _fit(model: Model, data: Dataset, options: Options, folder: Path | None, qui
         **{key: options[key] for key in FIT if key != "patience"},
         patience=options["patience"] or None,
     )
-    if options.get("second_stage", "none") != "none":
+    if options.get("second_stage", "none") != "none" or getattr(model, "waits_for_prior", False):
         from vaekit.training.second_stage import fit_prior
 
         fit_prior(model, data, seed=options["seed"])

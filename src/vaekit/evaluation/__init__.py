@@ -1,5 +1,6 @@
 """Evaluation: functions of (model, rows) that return Estimates."""
 
+from vaekit.evaluation.codebook import codebook_usage
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.latent import active_dimensions, active_units, codes, kl_per_dim, kl_per_layer
 from vaekit.evaluation.likelihood import elbo, iwae_bound, log_likelihood, log_likelihood_per_example
@@ -10,6 +11,7 @@ __all__ = [
     "Estimate",
     "active_dimensions",
     "active_units",
+    "codebook_usage",
     "codes",
     "elbo",
     "evaluate",

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Split
+from vaekit.evaluation.codebook import usage, vocabulary
 from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.rows import at_rest, batches, check_rows, device_of
 from vaekit.models.base import Model
+from vaekit.models.vqvae import VQVAE
 
 Arrays = dict[str, np.ndarray]
 
@@ -32,6 +34,9 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         traversals, traversal_dims, traversal_values: active dimensions (at most 10) by steps, the other dimensions at one
             test code; the values are in standard deviations of the prior, or of the codes where there is no prior.
         interpolations: 6 pairs of test rows by 9 steps.
+        usage, vocabulary: (levels, U) share of positions that have each codebook entry, most frequent first and 0 after the
+            last that occurs, and the number of entries there are, of a model with quantised codes; it has no active,
+            traversals or plane, which move one number of a code at a time.
         plane, plane_values: decoded grid (20, 20, *shape) where there are two latent dimensions.
     """
     test = check_rows(data.train if data.test is None else data.test)
@@ -42,8 +47,11 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         if test.labels is not None:
             arrays["code_labels"] = test.labels[:_POINTS].numpy()
         arrays |= _reconstructions(model, test)
-        if model.has_likelihood:
+        if model.can_sample:
             arrays |= _samples(model, data, test)
+        if isinstance(model, VQVAE):
+            arrays |= _usage(model, test)
+            return arrays | _interpolations(model, test, z)
         arrays |= _traversals(model, z)
         arrays |= _interpolations(model, test, z)
         if model.latent_dim == 2:
@@ -106,6 +114,14 @@ def _traversals(model: Model, z: Tensor, steps: int = 9, most: int = 10) -> Arra
         "traversal_dims": np.array(dims),
         "traversal_values": values.numpy(),
     }
+
+
+def _usage(model: VQVAE, test: Split) -> Arrays:
+    shares = [counts.sum(0) / counts.sum() for counts in usage(model, test)]
+    table = np.zeros((len(shares), max(map(len, shares))))
+    for level, share in enumerate(shares):
+        table[level, : len(share)] = share
+    return {"usage": table, "vocabulary": np.array(vocabulary(model))}
 
 
 def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps: int = 9) -> Arrays:

@@ -11,6 +11,7 @@ import torch
 from vaekit.data import Batch, Dataset, Split
 from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
 from vaekit.errors import DataError, UsageError
+from vaekit.evaluation.codebook import codebook_usage
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.latent import active_units, kl_per_dim, kl_per_layer
 from vaekit.evaluation.likelihood import elbo, log_likelihood
@@ -18,6 +19,7 @@ from vaekit.evaluation.probes import probes
 from vaekit.evaluation.rows import MEMORY, at_rest, batches, check_rows
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
+from vaekit.models.vqvae import VQVAE
 from vaekit.objectives import reconstruction
 
 Figures = dict[str, Estimate | list[Estimate]]
@@ -37,22 +39,25 @@ def evaluate(
     Returns:
         For a model with a likelihood elbo, log_likelihood, kl, distortion, active_units, bits_per_dim (where data and
         likelihood are discrete), kl_per_dim and, for a code in layers, kl_per_layer (lists); for others distortion and
-        active_units; for all
-        reconstruction_error; the probes where there are labels.
+        active_units; for all reconstruction_error, and the probes where there are labels. A model with quantised codes has
+        perplexity and codes_used in place of active_units, and no log_likelihood: its posterior is one code, so more
+        draws say no more than elbo does.
     """
     rows = data.test if split is None else split
     if rows is None:
         raise DataError("evaluate: the data have no test rows")
     figures: Figures = {}
+    quantised = isinstance(model, VQVAE)
     if model.has_likelihood:
-        figures |= elbo(model, rows, memory=memory, seed=seed)
-        figures["log_likelihood"] = log_likelihood(model, rows, samples=samples, memory=memory, seed=seed)
+        figures |= elbo(model, rows, samples=1 if quantised else 10, memory=memory, seed=seed)
+        if not quantised:
+            figures["log_likelihood"] = log_likelihood(model, rows, samples=samples, memory=memory, seed=seed)
         if _is_discrete(model):
-            figures["bits_per_dim"] = _bits_per_dim(figures["log_likelihood"], data.schema.size)  # type: ignore[arg-type]
+            figures["bits_per_dim"] = _bits_per_dim(figures, data.schema.size)
     else:
         figures["distortion"] = _plain_distortion(model, rows)
     figures["reconstruction_error"] = reconstruction_error(model, rows)
-    figures["active_units"] = active_units(model, rows)
+    figures |= codebook_usage(model, rows) if quantised else {"active_units": active_units(model, rows)}
     figures |= probes(model, Dataset(data.schema, data.train, test=rows))
     if model.has_likelihood:
         with contextlib.suppress(UsageError):  # where no dimension has a closed form the total alone stands in "kl"
@@ -89,5 +94,10 @@ def _is_discrete(model: Model) -> bool:
     return choose_likelihood(origin.arguments["likelihood"], origin.schema) in DISCRETE
 
 
-def _bits_per_dim(log_likelihood: Estimate, size: int) -> Estimate:
-    return log_likelihood.scaled(-1 / (size * math.log(2)), "bits/dim", "-log2 p(x) / dimensions, importance sampling")
+def _bits_per_dim(figures: Figures, size: int) -> Estimate:
+    """From log p(x), or from the bound where that is all there is."""
+    bound = "log_likelihood" not in figures
+    nats = figures["elbo" if bound else "log_likelihood"]
+    assert isinstance(nats, Estimate)
+    how = "minus the bound in bits / dimensions" if bound else "-log2 p(x) / dimensions, importance sampling"
+    return nats.scaled(-1 / (size * math.log(2)), "bits/dim", how)

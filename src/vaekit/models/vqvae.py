@@ -77,6 +77,11 @@ class VQVAE(Model):
             kl=lambda: -self.log_prior(codes, c),
         )
 
+    @property
+    def waits_for_prior(self) -> bool:
+        """Whether the prior over codes is one that `vaekit.fit_prior` has yet to fit."""
+        return self.prior.network is not None and not bool(self.prior.fitted)
+
     def log_prior(self, codes: Tensor, c: Tensor | None = None) -> Tensor:
         """codes (B, N, L) -> log p(codes) in nats, (B,)."""
         return (self.prior() if c is None else self.prior(c)).log_prob(codes)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from vaekit.data import Dataset, as_split
 from vaekit.data.batches import steps_per_epoch
 from vaekit.errors import UsageError
@@ -68,3 +70,13 @@ def fit_code_prior(
         )
     finally:
         prior.network.requires_grad_(False)
+
+
+@torch.no_grad()
+def mean_log_prior(model: VQVAE, data: Any) -> float:
+    """Mean log p(k(x)) of the training rows in nats, by the prior the model has now."""
+    rows = data.train if isinstance(data, Dataset) else as_split(data)
+    like, total = next(model.parameters()), 0.0
+    for x in rows.fixed().batches(1024):
+        total += float(model.log_prior(model.codes(x.to(like.device, like.dtype))).sum())
+    return total / len(rows)

@@ -25,8 +25,10 @@ from vaekit.distributions.posteriors import Flow, FullGaussian, Mixture
 from vaekit.errors import DataError, UsageError
 from vaekit.models.base import LatentModel, Model
 from vaekit.models.recipes import Origin
+from vaekit.models.vqvae import VQVAE
 from vaekit.objectives import Terms
 from vaekit.priors import SecondStage, make_second_stage
+from vaekit.training.code_prior import fit_code_prior, mean_log_prior
 from vaekit.training.fit import fit
 from vaekit.updates import Update
 
@@ -40,7 +42,7 @@ def fit_prior(
     kind: Literal["mixture", "flow"] | None = None,
     *,
     components: int = 10,
-    epochs: int = 20,
+    epochs: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
     seed: int = 0,
@@ -49,28 +51,36 @@ def fit_prior(
     """Fit the model's second stage to the codes of the training rows; `model.sample` draws from it from then on.
 
     Args:
-        model: a trained LatentModel: a VAE or an autoencoder.
+        model: a trained LatentModel (a VAE or an autoencoder), or a trained VQVAE, whose prior over codes this is.
         data: a Dataset (its training rows are used), a Split, or an array or tensor of rows.
         kind: "mixture" of `components` Gaussians with full covariances, by expectation-maximisation, or "flow", by
             gradient; None for the second stage that the model's recipe made (its `second_stage`).
-        components, epochs, batch_size, learning_rate: the first of a mixture, the others of a flow.
+        components, epochs, batch_size, learning_rate: the first of a mixture, the others of a flow (epochs: 20 unless
+            given) or of a VQ-VAE's prior over codes (epochs: see `fit_code_prior`).
         seed: of the draws of codes and of the fit.
         progress: a bar on the terminal while a flow is fitted.
 
     Returns:
-        Mean log p2(z) of the codes that it was fitted to, in nats.
+        Mean log p2(z) of the codes that it was fitted to, in nats; of a VQ-VAE, of all training codes.
 
     Raises:
         UsageError: a model without a second stage and no `kind`, or one that is no LatentModel.
         DataError: fewer rows than components.
     """
+    if isinstance(model, VQVAE):
+        if kind is not None:
+            raise UsageError(f"fit_prior: kind {kind!r}: codes of a VQ-VAE have the prior their model was made with")
+        fit_code_prior(
+            model, data, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, progress=progress
+        )
+        return mean_log_prior(model, data)
     second = _second_stage_of(model, kind, components)
     rows = data.train if isinstance(data, Dataset) else as_split(data)
     model.eval()
     z = draw_codes(model, rows, seed=seed)
     _standardise(second, z)
     if isinstance(second.prior.family, Flow):
-        _fit_flow(model, second, rows, epochs, batch_size, learning_rate, seed, progress)
+        _fit_flow(model, second, rows, 20 if epochs is None else epochs, batch_size, learning_rate, seed, progress)
     else:
         _fit_mixture(second, z, seed)
     second.fitted.fill_(True)

@@ -1,0 +1,83 @@
+"""How much of a codebook is used: perplexity, and the entries that occur at all.
+
+    p_k = share of positions of the examples whose code is k,   perplexity = exp(-sum_k p_k log p_k)
+
+It is 1 where all positions have one code and K where all K codes are equally frequent (van den Oord et al., NeurIPS 2017).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaekit.errors import UsageError
+from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.models.base import Model
+from vaekit.models.vqvae import VQVAE
+
+
+def usage(model: Model, rows: Any) -> list[np.ndarray]:
+    """For every level, the codes of the examples as counts: (n, U) for the U entries that occur, most frequent first.
+
+    A level of a residual quantiser is a codebook of its own; finite scalars have one level, the codebook they imply.
+    Raises UsageError for a model whose codes are not quantised.
+    """
+    return [counts for _, counts in _entries(model, rows)]
+
+
+def codebook_usage(model: Model, rows: Any) -> dict[str, Estimate]:
+    """Perplexity of the code (the mean over levels) and the number of codebook entries that occur (the sum).
+
+    Returns:
+        "perplexity" and "codes_used", in codes; standard errors by resampling the examples.
+    """
+    found = _entries(model, rows)
+    assert isinstance(model, VQVAE)
+    n, size = len(found[0][1]), vocabulary(model)
+    levels = len(found)
+    of = f"of {size:,} codes" if levels == 1 else f"of {levels} levels of {size:,} codes"
+    resampled = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=100)
+    drawn = [resampled @ counts for _, counts in found]
+    whole = [counts.sum(0) for _, counts in found]
+    mean = float(np.mean([perplexity(c) for c in whole]))
+    spread = np.mean([[perplexity(row) for row in level] for level in drawn], 0)
+    used = float(sum((c > 0).sum() for c in whole))
+    every = sum((level > 0).sum(1) for level in drawn)
+    how = f"exp of the entropy of the codes at all positions, {of}" + (", mean over levels" if levels > 1 else "")
+    return {
+        "perplexity": Estimate(mean, float(spread.std()), n, "codes", how),
+        "codes_used": Estimate(used, float(np.std(every)), n, "codes", f"entries that occur at all, {of}"),
+    }
+
+
+def perplexity(counts: np.ndarray) -> float:
+    """exp(H) of the distribution in proportion to `counts`."""
+    p = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def vocabulary(model: VQVAE) -> int:
+    """Number of entries in the codebook of each level."""
+    q = model.quantiser
+    return q.words(torch.zeros(1, 1, q.levels, dtype=torch.long, device=model.prior.zero.device))[1]
+
+
+def _entries(model: Model, rows: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For every level the entries that occur (U,) and their counts in each example (n, U), most frequent first."""
+    if not isinstance(model, VQVAE):
+        raise UsageError(f"codebook usage: {type(model).__name__} has no codebook; train a vqvae")
+    split = check_rows(rows)
+    with at_rest(model):
+        words = torch.cat([model.quantiser.words(model.codes(x))[0].cpu() for x in batches(model, split)]).numpy()
+    return [_counted(words[..., level]) for level in range(words.shape[-1])]
+
+
+def _counted(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    entries, index = np.unique(words, return_inverse=True)
+    counts = np.zeros((len(words), len(entries)), np.int64)
+    np.add.at(counts, (np.arange(len(words))[:, None], index.reshape(words.shape)), 1)
+    order = np.argsort(-counts.sum(0), kind="stable")
+    return entries[order], counts[:, order]
