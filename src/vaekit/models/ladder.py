@@ -19,9 +19,11 @@ on its company.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
@@ -116,8 +118,8 @@ def _make_posterior(schema: Schema, architecture: Architecture, prior: TopDown) 
     """Without hidden layers every head is linear in x; else the way up is the encoder's, then one layer a stage."""
     a, sizes = architecture, prior.sizes
     if not a.hidden:
-        linear: list[Conditional] = [make_encoder(schema, a, DiagonalGaussian(size)) for size in sizes]
-        return LadderPosterior([nn.Identity() for _ in sizes], linear, prior)
+        linear = [make_encoder(schema, a, DiagonalGaussian(size)) for size in sizes]
+        return LadderPosterior([nn.Identity() for _ in sizes], _near_the_prior(linear), prior)
     mlp = a.network == "mlp"
     widths = [max(1, (a.hidden[-1] if mlp else 4 * max(a.hidden)) >> at) for at in range(len(sizes))]
     first = build_network(a.network, schema.shape, (widths[0],), a.hidden[:-1] if mlp else a.hidden, a.activation)
@@ -125,7 +127,23 @@ def _make_posterior(schema: Schema, architecture: Architecture, prior: TopDown) 
     stages: list[nn.Module] = [nn.Sequential(*standard, first, activation_module(a.activation))]
     for before, after in pairwise(widths):
         stages.append(nn.Sequential(nn.Linear(before, after), activation_module(a.activation)))
-    heads = [
-        Parametric(MLP((w,), (2, size), ()), DiagonalGaussian(size)) for w, size in zip(widths, sizes, strict=True)
-    ]
-    return LadderPosterior(stages, list(heads), prior)
+    heads = [Parametric(MLP((w,), (2, d), ()), DiagonalGaussian(d)) for w, d in zip(widths, sizes, strict=True)]
+    return LadderPosterior(stages, _near_the_prior(heads), prior)
+
+
+def _near_the_prior(heads: list[Parametric]) -> list[Conditional]:
+    """The heads, those below the top starting with t^2 = 20 and n 20 times as large as a new layer has it.
+
+    q then starts with a KL near 0 and a mean that x moves about as far as a VAE's. With t^2 near s^2 it would start at
+    0.1 nats of each dimension, and learn to be rid of them before it learns to use them.
+    """
+    start = 20.0
+    with torch.no_grad():
+        for head in heads[:-1]:
+            out = (head.network[-1] if isinstance(head.network, nn.Sequential) else head.network).out
+            assert isinstance(out, nn.Linear)
+            half = out.out_features // 2
+            out.weight[:half] *= start
+            out.bias[:half] *= start
+            out.bias[half:] += math.log(start)
+    return list(heads)
