@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vaekit import data, distributions, errors, evaluation, models, networks, objectives, training
+    from vaekit import data, distributions, errors, evaluation, inference, models, networks, objectives, training
     from vaekit.data import Batch, Dataset, Schema, Split, load
     from vaekit.models import recipe
     from vaekit.objectives import Draw, Terms, elbo, iwae, reconstruction
     from vaekit.runs import Run, load_run, save_run
     from vaekit.training import History, Update, fit, schedules
+    from vaekit.training.second_stage import fit_prior
 
 _HOME = {
     "load": "vaekit.data", "Batch": "vaekit.data", "Dataset": "vaekit.data", "Schema": "vaekit.data", "Split": "vaekit.data",
     "Draw": "vaekit.objectives", "Terms": "vaekit.objectives",
     "elbo": "vaekit.objectives", "iwae": "vaekit.objectives", "reconstruction": "vaekit.objectives",
-    "recipe": "vaekit.models", "fit": "vaekit.training", "Update": "vaekit.training", "History": "vaekit.training",
+    "recipe": "vaekit.models", "fit": "vaekit.training", "fit_prior": "vaekit.training.second_stage", "Update": "vaekit.training", "History": "vaekit.training",
     "Run": "vaekit.runs", "load_run": "vaekit.runs", "save_run": "vaekit.runs",
 }  # fmt: skip
-_MODULES = ("data", "distributions", "errors", "evaluation", "models", "networks", "objectives", "training")
+_MODULES = ("data", "distributions", "errors", "evaluation", "inference", "models", "networks", "objectives", "training")
 
 __all__ = ["__version__", "schedules", *_HOME, *_MODULES]
 

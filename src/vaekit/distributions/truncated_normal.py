@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal, Uniform, constraints, register_kl
-from torch.special import ndtr, ndtri
+from torch.special import ndtri
 
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -79,7 +79,7 @@ class TruncatedNormal(Distribution):
         """
         noise = noise.to(self.loc)
         right = noise > 0
-        tail = ndtr(-noise.abs()) * self.mass + ndtr(torch.where(right, -self.beta, self.alpha))
+        tail = _tail(-noise.abs()) * self.mass + _tail(torch.where(right, -self.beta, self.alpha))
         z = self.loc + torch.where(right, -1.0, 1.0) * self.scale * ndtri(tail)
         # torch's Uniform, whose support this is, leaves out its upper end
         return z.clamp(z.new_tensor(self.low), torch.nextafter(z.new_tensor(self.high), z.new_tensor(self.low)))
@@ -87,6 +87,11 @@ class TruncatedNormal(Distribution):
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         shape = (*sample_shape, *self.batch_shape)
         return self.from_noise(torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device))
+
+
+def _tail(value: Tensor) -> Tensor:
+    """Phi(value), which torch's own `ndtr` rounds to 1e-8 or so in single precision, however small it is."""
+    return 0.5 * torch.erfc(-value / math.sqrt(2))
 
 
 def _phi(value: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
             test code; the values are in standard deviations of the prior, or of the codes where there is no prior.
         interpolations: 6 pairs of test rows by 9 steps.
         usage, vocabulary: (levels, U) share of positions that have each codebook entry, most frequent first and 0 after the
-            last that occurs, and the number of entries there are, of a model with quantised codes; it has no active,
+            last that occurs, and the number of entries there are; code_shape: (3,) positions, levels and values of an
+            example's codes. All three of a model with quantised codes only; it has no active,
             traversals or plane, which move one number of a code at a time.
         plane, plane_values: decoded grid (20, 20, *shape) where there are two latent dimensions.
     """
@@ -121,7 +122,8 @@ def _usage(model: VQVAE, test: Split) -> Arrays:
     table = np.zeros((len(shares), max(map(len, shares))))
     for level, share in enumerate(shares):
         table[level, : len(share)] = share
-    return {"usage": table, "vocabulary": np.array(vocabulary(model))}
+    shape = (model.prior.positions, model.prior.levels, model.prior.size)
+    return {"usage": table, "vocabulary": np.array(vocabulary(model)), "code_shape": np.array(shape)}
 
 
 def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps: int = 9) -> Arrays:
