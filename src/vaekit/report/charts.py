@@ -124,8 +124,15 @@ def histogram(values: np.ndarray, groups: Sequence[tuple[np.ndarray, str]], name
     return _png(figure)
 
 
-def bars(values: np.ndarray, errors: np.ndarray, dims: Sequence[int], active: np.ndarray, theme: Theme) -> bytes:
-    """KL of each dimension, sorted already, with two standard errors; inactive dimensions in gray."""
+def bars(
+    values: np.ndarray,
+    errors: np.ndarray,
+    dims: Sequence[int],
+    active: np.ndarray,
+    theme: Theme,
+    name: str = "latent dimension",
+) -> bytes:
+    """KL of each dimension in the order given, with two standard errors; inactive dimensions in gray."""
     figure, axes = _figure(float(np.clip(1.5 + 0.5 * len(values), 3, 9.2)), 2.9, theme)
     axes.grid(visible=False, axis="x")
     colours = [theme.second if on else theme.first for on in active]
@@ -137,8 +144,25 @@ def bars(values: np.ndarray, errors: np.ndarray, dims: Sequence[int], active: np
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.7, len(values) - 0.3)
     axes.set_ylim(bottom=min(0.0, float(values.min())))
-    axes.set_xlabel("latent dimension", color=theme.muted, fontsize=8)
+    axes.set_xlabel(name, color=theme.muted, fontsize=8)
     axes.set_ylabel("nats", color=theme.muted, fontsize=8)
+    return _png(figure)
+
+
+def shares(values: np.ndarray, even: float, theme: Theme) -> bytes:
+    """Shares (levels, U) of codebook entries by rank, one line a level, and the share of each if all were equal."""
+    figure, axes = _figure(7, 3.0, theme)
+    ranks = np.arange(values.shape[1] + 1) + 0.5
+    for level, row in enumerate(values):
+        colour = theme.second if level == 0 else theme.first
+        axes.stairs(row, ranks, fill=len(values) == 1, color=colour, linewidth=1.4, alpha=1 - 0.5 * level / len(values))
+    axes.axhline(even, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlim(0.5, values.shape[1] + 0.5)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("codebook entry by rank", color=theme.muted, fontsize=8.5)
+    axes.set_ylabel("share of the codes", color=theme.muted, fontsize=8.5)
     return _png(figure)
 
 

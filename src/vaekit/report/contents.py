@@ -84,6 +84,16 @@ class Contents:
         return int(self.arrays["codes"].shape[1]) if "codes" in self.arrays else None
 
     @cached_property
+    def code_form(self) -> str | None:
+        """The codes of an example in words, where they are quantised."""
+        shape = self.arrays.get("code_shape")
+        if shape is None or shape.shape != (3,):
+            return None
+        positions, levels, size = (int(n) for n in shape)
+        each = f" × {levels}" if levels > 1 else ""
+        return f"{positions}{each} code{'' if positions * levels == 1 else 's'} of {size} values"
+
+    @cached_property
     def has_likelihood(self) -> bool:
         """Whether the model has a log p(x): its records or its figures have an ELBO, or it could be sampled from."""
         if any("train_elbo" in record or "validation_elbo" in record for record in self.history):

@@ -37,7 +37,7 @@ def _has_both(contents: Contents) -> bool:
 def _panel(contents: Contents, album: Album, key: str, title: str, unit: str) -> dict[str, Any] | None:
     lines = {split: contents.column(f"{split}_{key}") for split in ("train", "validation")}
     lines = {split: values for split, values in lines.items() if np.isfinite(values).any()}
-    if not lines:
+    if not lines or (contents.code_form and key == "rate"):  # a constant, said in words
         return None
     epochs, kept = _epochs(contents), _kept(contents)
     named = {"train": "training", "validation": "validation"}
@@ -108,7 +108,19 @@ def _facts(contents: Contents) -> str:
     if np.isfinite(speed).any():
         said += f", {float(np.nanmedian(speed)):,.0f} examples a second in the median epoch"
     stopped = " Early stopping ended the training." if contents.status.get("early_stopped") else ""
-    return f"{said}.{stopped}"
+    return f"{said}.{stopped}{_prior_note(contents)}"
+
+
+def _prior_note(contents: Contents) -> str:
+    """Which prior over quantised codes the curves have, and which the figures."""
+    rate, found = contents.column("train_rate"), contents.value("kl")
+    if contents.code_form is None or found is None or not np.isfinite(rate).any():
+        return ""
+    uniform = float(rate[-1])
+    said = f" The rate of the curves is that of the uniform prior over codes, {number(uniform)} nats for every example"
+    if abs(found - uniform) < 1e-3 * uniform:
+        return f"{said}, as in all figures."
+    return f"{said}; the figures have the prior that was fitted to the codes afterwards, {number(found)} nats."
 
 
 def _safe(key: str) -> str:

@@ -172,6 +172,8 @@ def interpolations(contents: Contents, album: Album) -> dict[str, Any] | None:
     picture = album.image("interpolations", alt, grid(look.tiles(images, steps), gap(steps)), crisp=look.crisp)
     over = [_short(t) for t in np.linspace(0, 1, steps)]
     caption = "Both ends are reconstructions; pairs are of different classes where there are labels."
+    if contents.code_form:
+        caption += " What is decoded between them is in no codebook: the decoder was not trained on it."
     return {"sheet": Sheet(picture, caption=caption, over=over), "pairs": pairs}
 
 

@@ -13,7 +13,7 @@ import jinja2
 
 import vaekit
 from vaekit.files import write_text
-from vaekit.report import codes, curves, galleries
+from vaekit.report import codebook, codes, curves, galleries, layers
 from vaekit.report.album import Album
 from vaekit.report.contents import Contents, read_contents
 from vaekit.report.record import record
@@ -26,6 +26,8 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | No
     ("reconstructions", "Reconstructions", galleries.reconstructions),
     ("samples", "Samples", galleries.samples),
     ("codes", "Codes", codes.codes),
+    ("codebook", "Codebook", codebook.codebook),
+    ("layers", "Layers", layers.layers),
     ("kl", "KL by dimension", curves.kl),
     ("traversals", "Traversals", galleries.traversals),
     ("interpolations", "Interpolations", galleries.interpolations),

@@ -48,6 +48,11 @@ NAMES: dict[str, tuple[str, str]] = {
         "Squared difference between an example and its reconstruction, the mean over its values. Lower is better.",
     ),
     "active_units": ("Active units", "Latent dimensions whose posterior mean varies with the example at all."),
+    "perplexity": (
+        "Perplexity of the codes",
+        "The number of equally frequent codes that would be as hard to guess; the size of the codebook is its most.",
+    ),
+    "codes_used": ("Codes used", "Entries of the codebook that any of the examples uses."),
     "linear_probe": (
         "Linear probe of codes",
         "Accuracy of a logistic regression that sees only the codes.",
@@ -125,6 +130,10 @@ def tiles(contents: Contents) -> list[tuple[str, str, str]]:
     if active is not None:
         of = f" / {contents.latent_dim}" if contents.latent_dim else ""
         shown.insert(min(2, len(shown)), ("Active dimensions", decimals(active, 0) + of, "of the code"))
+    if contents.value("perplexity") is not None:
+        size = contents.arrays.get("vocabulary")
+        below = "" if size is None else f"of {int(size):,} codes"
+        shown.insert(min(2, len(shown)), ("Perplexity", number(contents.value("perplexity")), below))
     return shown[:4]
 
 
