@@ -11,6 +11,7 @@ from torch import Tensor
 from vaekit.data import Dataset, Split
 from vaekit.evaluation.codebook import usage, vocabulary
 from vaekit.evaluation.latent import active_of, codes
+from vaekit.evaluation.layers import chain_of, layer_arrays, settled
 from vaekit.evaluation.rows import at_rest, batches, check_rows, device_of
 from vaekit.models.base import Model
 from vaekit.models.vqvae import VQVAE
@@ -39,6 +40,8 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
             example's codes. All three of a model with quantised codes only; it has no active,
             traversals or plane, which move one number of a code at a time.
         plane, plane_values: decoded grid (20, 20, *shape) where there are two latent dimensions.
+        layer_sizes, layer_originals, layer_images: see `evaluation/layers.py`; of a code in layers only, which has no plane.
+            In its traversals the layers under the one that moves follow at the prior's means.
     """
     test = check_rows(data.train if data.test is None else data.test)
     with at_rest(model):
@@ -55,6 +58,8 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
             return arrays | _interpolations(model, test, z)
         arrays |= _traversals(model, z)
         arrays |= _interpolations(model, test, z)
+        if chain_of(model) is not None:
+            return arrays | layer_arrays(model, test)
         if model.latent_dim == 2:
             arrays |= _plane(model, z)
     return arrays
@@ -111,7 +116,7 @@ def _traversals(model: Model, z: Tensor, steps: int = 9, most: int = 10) -> Arra
     for row, d in enumerate(dims):
         grid[row, :, d] = centre[d] + spread[d] * values
     return marks | {
-        "traversals": _decoded(model, grid),
+        "traversals": _decoded(model, settled(model, grid, dims)),
         "traversal_dims": np.array(dims),
         "traversal_values": values.numpy(),
     }

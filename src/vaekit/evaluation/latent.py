@@ -45,7 +45,7 @@ def kl_per_layer(model: Model, rows: Any, *, samples: int = 10, seed: int = 0) -
     found, _ = _rates(model, rows, "kl_per_layer", samples, seed)
     if found is None:
         raise UsageError("kl_per_layer: this model's code is not divided into layers")
-    return [mean_of(column, "nats", "log q - log p of a layer at draws", samples) for column in found.T]
+    return [mean_of(column, "nats", "a layer's part of the KL at draws of the others", samples) for column in found.T]
 
 
 def _rates(model: Model, rows: Any, name: str, samples: int, seed: int) -> tuple[Tensor | None, bool]:
