@@ -101,13 +101,13 @@ def aggregate_densities(q: Distribution, z: Tensor, dataset_size: int, sampling:
 
 
 def log_weights(batch: int, dataset_size: int, sampling: str) -> Tensor:
-    """log w_ij, (B, B), of the rows j in the estimate of q(z_i). A batch of one row knows nothing of the others."""
+    """log w_ij, (B, B) float64, of the rows j in the estimate of q(z_i). A batch of one row knows nothing of the others."""
     if sampling == "weighted":
-        return torch.full((batch, batch), -math.log(dataset_size * batch))
+        return torch.full((batch, batch), -math.log(dataset_size * batch), dtype=torch.float64)
     if sampling != "stratified":
         raise UsageError(f"sampling {sampling!r}: expected stratified or weighted")
     others = (dataset_size - 1) / (dataset_size * max(batch - 1, 1))
-    return torch.full((batch, batch), others).fill_diagonal_(1 / dataset_size).log()
+    return torch.full((batch, batch), others, dtype=torch.float64).fill_diagonal_(1 / dataset_size).log()
 
 
 def mmd(
@@ -155,7 +155,7 @@ def mmd_by_row(z: Tensor, y: Tensor, kernel: str = "imq", bandwidth: float = 1.0
         return (-square / scale).exp() if kernel == "rbf" else scale / (scale + square)
 
     def within(a: Tensor) -> Tensor:
-        return k(a, a).fill_diagonal_(0).sum(1) / (n - 1)
+        return (k(a, a).sum(1) - 1) / (n - 1)  # without k(a_i, a_i) = 1
 
     across = k(z, y)
     return within(z) + within(y) - across.mean(1) - across.mean(0)
