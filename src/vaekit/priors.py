@@ -52,14 +52,15 @@ class StandardNormal(Conditional):
 class UniformBox(Conditional):
     """The uniform prior on (-BOX, BOX) in each of `dim` latent dimensions."""
 
-    high: Tensor
+    unit: Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.register_buffer("high", torch.full((dim,), BOX), persistent=False)
+        self.register_buffer("unit", torch.ones(dim), persistent=False)
 
     def forward(self, *given: Tensor) -> Distribution:
-        return Independent(Uniform(-self.high, self.high, validate_args=False), 1, validate_args=False)
+        high = BOX * self.unit  # in the precision of the moment: a rounded box would not hold a posterior's
+        return Independent(Uniform(-high, high, validate_args=False), 1, validate_args=False)
 
 
 class Learned(Conditional):
