@@ -11,7 +11,9 @@ from torch.testing import assert_close
 import vaekit as vk
 from vaekit.distributions.seeded import RowSeeded, row_seeds
 from vaekit.errors import UsageError
+from vaekit.networks.sparse import KSparse
 from vaekit.objectives import Draw, elbo, iwae, reconstruction
+from vaekit.objectives.codes import corrupt
 
 Batch = vk.Batch
 
@@ -149,6 +151,97 @@ def test_reconstruction_is_half_the_squared_error_and_a_constant():
     assert torch.equal(terms.rate, torch.zeros(5))
 
 
+@pytest.mark.parametrize("beta", [1.0, 3.0])
+def test_capacity_charges_the_distance_of_each_rows_rate(beta):
+    kl = torch.tensor([[0.1, 0.9], [0.7, 2.4]], requires_grad=True)
+    terms = elbo(Fixed(kl), Batch(torch.zeros(2, 2)), beta=beta, capacity=2.0)
+    assert_close(terms.loss, 2 + beta * torch.tensor([1.0, 1.1]))
+    assert_close(terms.rate, torch.tensor([1.0, 3.1]))
+    terms.loss.sum().backward()
+    assert torch.equal(kl.grad, beta * torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
+
+
+# ---- the autoencoder's regularised forms
+
+
+def one_layer(activation="tanh"):
+    """code = act(W x + b), its analytic Jacobian at x, and the model."""
+    model = vk.models.autoencoder(
+        vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,), likelihood="gaussian", sigma=1.0
+    )
+    first = nn.Linear(3, 2)
+    model.encoder.network = nn.Sequential(first, nn.Tanh(), nn.Unflatten(-1, (1, 2)))
+    model.double()
+    return model, lambda x: (1 - torch.tanh(first(x)) ** 2)[..., None] * first.weight
+
+
+def test_the_contractive_penalty_is_the_analytic_jacobians_norm():
+    model, jacobian = one_layer()
+    batch = Batch(torch.rand(5, 3).double())
+    plain, terms = reconstruction(model, batch), reconstruction(model, batch, contractive=0.7)
+    norm = jacobian(batch.x).square().sum((1, 2))
+    assert_close(terms.loss, plain.loss + 0.7 * norm, rtol=1e-12, atol=1e-12)
+    assert_close(terms.distortion, plain.distortion)
+    parameters = list(model.encoder.parameters())
+    found = torch.autograd.grad((terms.loss - terms.distortion).sum(), parameters)
+    for a, b in zip(found, torch.autograd.grad(0.7 * norm.sum(), parameters), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        assert_close(reconstruction(model, batch, contractive=0.7).loss, terms.loss.detach())
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_the_contractive_penalty_is_exact_for_any_network(network):
+    schema = vk.Schema("image", (1, 4, 4))
+    model = vk.models.autoencoder(schema, latent_dim=3, hidden=(4,), network=network, activation="silu").double()
+    x = torch.rand(2, 1, 4, 4).double()
+    whole = torch.autograd.functional.jacobian(lambda x: model.posterior(x).mean, x)  # (2, 3, 2, 1, 4, 4)
+    norm = torch.stack([whole[row, :, row].square().sum() for row in range(2)])
+    terms = reconstruction(model, Batch(x), contractive=1.0)
+    assert_close(terms.loss - terms.distortion, norm, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("corruption", ["gaussian", "mask", "salt"])
+def test_denoising_encodes_the_corrupted_and_scores_the_clean_example(corruption):
+    model, _ = one_layer()
+    batch = Batch(torch.rand(5, 3).double())
+    torch.manual_seed(4)
+    dirty = corrupt(batch.x, 0.4, corruption)
+    torch.manual_seed(4)
+    terms = reconstruction(model, batch, noise=0.4, corruption=corruption)
+    assert_close(terms.loss, -model.decode(model.encode(dirty)).log_prob(batch.x), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(terms.loss, reconstruction(model, batch).loss)
+
+
+def test_corruptions_are_what_they_say():
+    x = torch.full((4000, 5), 0.5)
+    assert float((corrupt(x, 0.3) - x).std()) == pytest.approx(0.3, rel=0.05)
+    assert set(corrupt(x, 0.3, "mask").unique().tolist()) == {0.0, 0.5}
+    assert set(corrupt(x, 0.3, "salt").unique().tolist()) == {0.0, 0.5, 1.0}
+    for kind in ("mask", "salt"):
+        assert float((corrupt(x, 0.3, kind) != x).float().mean()) == pytest.approx(0.3, abs=0.02)
+
+
+def test_l1_is_the_sum_of_the_codes_magnitudes():
+    model, _ = one_layer()
+    batch = Batch(torch.rand(5, 3).double())
+    terms, plain = reconstruction(model, batch, l1=0.3), reconstruction(model, batch)
+    assert_close(terms.loss, plain.loss + 0.3 * model.encode(batch.x).abs().sum(1), rtol=1e-12, atol=1e-12)
+    assert_close(terms.distortion, plain.distortion)
+
+
+def test_a_k_sparse_code_has_its_largest_elements_and_their_gradient():
+    x = torch.tensor([[0.3, -2.0, 1.0, 0.5], [4.0, 0.0, -0.1, 0.2]], requires_grad=True)
+    kept = KSparse(2, 4)(x)
+    assert torch.equal(kept, torch.tensor([[0.0, -2.0, 1.0, 0.0], [4.0, 0.0, 0.0, 0.2]]))
+    kept.sum().backward()
+    assert torch.equal(x.grad, torch.tensor([[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]))
+    model = vk.models.autoencoder(vk.Schema("vector", (3,)), latent_dim=6, hidden=(4,), k_sparse=2)
+    assert ((model.encode(torch.rand(5, 3)) != 0).sum(1) == 2).all()
+    with pytest.raises(UsageError, match="k_sparse 7: expected 1 to 6"):
+        vk.models.autoencoder(vk.Schema("vector", (3,)), latent_dim=6, k_sparse=7)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -157,10 +250,20 @@ def test_reconstruction_is_half_the_squared_error_and_a_constant():
         partial(elbo, kl="exact"),
         partial(elbo, free_bits=-0.1),
         partial(elbo, free_bits=0.1, kl="sampled"),
+        partial(elbo, beta=-1.0),
+        partial(elbo, capacity=-1.0),
+        partial(elbo, capacity=1.0, free_bits=0.1),
+        partial(reconstruction, noise=-0.1),
+        partial(reconstruction, noise=1.1, corruption="mask"),
+        partial(reconstruction, noise=0.1, corruption="rain"),
+        partial(reconstruction, l1=-1.0),
+        partial(reconstruction, contractive=float("nan")),
     ],
 )
 def test_arguments_that_cannot_be_right_are_refused(call):
-    with pytest.raises(UsageError, match=r"samples 0|kl 'exact'|free_bits"):
+    with pytest.raises(
+        UsageError, match=r"samples 0|kl 'exact'|free_bits|beta -1|capacity|noise|corruption|l1 -1|contractive nan"
+    ):
         call(tiny(), Batch(torch.rand(2, 3).double()))
 
 

@@ -11,6 +11,9 @@ Ghosh, Sajjadi, Vergari, Black & Schoelkopf, "From variational to deterministic 
 
 from __future__ import annotations
 
+from torch import nn
+
+from vaekit.conditional import Parametric
 from vaekit.data.schema import Schema
 from vaekit.distributions.families import Sigma
 from vaekit.distributions.posteriors import Point
@@ -24,6 +27,7 @@ from vaekit.models.parts import (
     make_coders,
 )
 from vaekit.models.recipes import recipe
+from vaekit.networks.sparse import KSparse
 from vaekit.objectives import reconstruction
 from vaekit.priors import make_second_stage
 
@@ -33,6 +37,7 @@ def autoencoder(
     schema: Schema,
     *,
     latent_dim: int = 16,
+    k_sparse: int | None = None,
     second_stage: SecondStageName = "none",
     prior_components: int = 10,
     network: NetworkName = "auto",
@@ -41,10 +46,12 @@ def autoencoder(
     likelihood: LikelihoodName = "auto",
     sigma: Sigma | None = None,
 ) -> LatentModel:
-    """A plain autoencoder.
+    """A plain autoencoder. Its denoising, sparse and contractive forms are keywords of the objective `reconstruction`.
 
     Args:
         latent_dim: dimensions of the code.
+        k_sparse: elements of a code that stay, those of the largest magnitude; the others are set to 0 (Makhzani & Frey,
+            ICLR 2014). Left out, all stay.
         second_stage: a distribution that is fitted to the codes after training, so that there is something to sample from.
         prior_components: Gaussians of a mixture as second stage.
         network: kind of encoder and decoder; auto takes mlp up to 1,024 values an example, conv above.
@@ -56,6 +63,8 @@ def autoencoder(
     """
     check_latent_dim(latent_dim)
     encoder, decoder = make_coders(schema, Point(latent_dim), network, hidden, activation, likelihood, sigma)
+    if k_sparse is not None:
+        encoder = Parametric(nn.Sequential(encoder.network, KSparse(k_sparse, latent_dim)), encoder.family)
     return LatentModel(
         encoder, decoder, None, latent_dim, make_second_stage(second_stage, latent_dim, prior_components)
     )

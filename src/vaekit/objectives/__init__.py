@@ -1,10 +1,12 @@
-"""Objectives: plain functions (model, batch, **keywords) -> Terms, in nats per example.
+"""Objectives: plain functions (model, batch, **keywords) -> Terms.
 
     elbo                                  the evidence lower bound: beta, capacity, free bits; three gradients
     iwae, miwae, ciwae, piwae, renyi      bounds from importance weights
     beta_tc, mmd, factor                  the aggregate posterior: total correlation, distance from the prior
     reconstruction                        -log p(x | z): the autoencoder, denoising, sparse or contractive
     vq                                    -log p(x | z) and what binds a codebook and its encoder together
+
+In nats per example, summed over the event, constants included.
 """
 
 from __future__ import annotations
