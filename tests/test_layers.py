@@ -23,6 +23,7 @@ LAYERS = [
     "models",
     "training",
     "evaluation",
+    "inference",
     "runs",
     "estimators",
     "report",
