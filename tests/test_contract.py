@@ -61,6 +61,19 @@ COMBINATIONS = [
     ("vector", "student-t", None, "mlp"),
     ("counts", "categorical", None, "mlp"),
 ]
+PARTS = [
+    ("gray", "gaussian", 0.2, "conv", (("posterior", "full"),)),
+    ("vector", "auto", None, "mlp", (("posterior", "full"), ("prior", "vamp"), ("prior_components", 3))),
+    ("bits", "bernoulli", None, "mlp", (("posterior", "flow"),)),
+    ("counts", "auto", None, "mlp", (("posterior", "flow"), ("prior", "flow"))),
+    ("bits", "bernoulli", None, "mlp", (("posterior", "box"), ("prior", "uniform"))),
+    ("vector", "auto", None, "mlp", (("posterior", "box"), ("prior", "vamp"), ("prior_components", 3))),
+    ("gray", "gaussian", 0.2, "mlp", (("prior", "mixture"), ("prior_components", 3))),
+    ("colour", "auto", None, "conv", (("prior", "vamp"), ("prior_components", 3))),
+    ("real-image", "auto", None, "conv", (("prior", "vamp"), ("prior_components", 3))),
+    ("gray", "gaussian", 0.2, "mlp", (("prior", "flow"),)),
+]
+"""Posteriors and priors of the VAE, by their names in its recipe."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +85,11 @@ class Case:
     likelihood: str
     sigma: float | str | None
     network: str
+    arguments: tuple = ()
 
     def __str__(self):
-        return "-".join(str(v) for v in (self.recipe, self.data, self.likelihood, self.sigma, self.network))
+        own = (str(value) for _, value in self.arguments)
+        return "-".join(str(v) for v in (self.recipe, self.data, self.likelihood, self.sigma, self.network, *own))
 
     @cached_property
     def split(self):
@@ -94,10 +109,10 @@ class Case:
         # tanh: a relu could be dead on so few rows, and a parameter without gradient be nobody's fault
         shape = {"hidden": (8,) if self.network in ("mlp", "auto") else (4, 8), "activation": "tanh"}
         choice = {"network": self.network, "likelihood": self.likelihood, "sigma": self.sigma}
-        return RECIPES[self.recipe].function(self.schema, latent_dim=LATENTS, **shape, **choice)
+        return RECIPES[self.recipe].function(self.schema, latent_dim=LATENTS, **shape, **choice, **dict(self.arguments))
 
 
-CASES = [Case(name, *rest) for name in RECIPES for rest in COMBINATIONS]
+CASES = [Case(name, *rest) for name in RECIPES for rest in COMBINATIONS] + [Case("vae", *rest) for rest in PARTS]
 every = pytest.mark.parametrize("case", CASES, ids=str)
 with_likelihood = pytest.mark.parametrize("case", [c for c in CASES if c.model().has_likelihood], ids=str)
 mlps = pytest.mark.parametrize("case", [c for c in CASES if c.network == "mlp"], ids=str)

@@ -19,7 +19,7 @@ class Raw:
 
     `parts` gives the row numbers of (train, validation, test) where the source has its own division, else None.
     `maximum` is the integer that stands for 1.0 in integer data, where the reader knows it. `factors` (n, F) are the values of
-    the known factors behind each example.
+    the known factors behind each example; `conditions` (n, C) and `condition_names` what a conditional model is told.
     """
 
     values: np.ndarray
@@ -28,6 +28,8 @@ class Raw:
     parts: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
     maximum: int | None = None
     factors: np.ndarray | None = None
+    conditions: np.ndarray | None = None
+    condition_names: tuple[str, ...] | None = None
 
 
 def image_axes(values: np.ndarray, owner: str) -> np.ndarray:
@@ -93,7 +95,7 @@ def describe(train: Tensor, maximum: int | None, classes: tuple[str, ...] | None
     if low >= 0 and high <= 1:
         return Schema(kind, shape, low=low, high=high, classes=classes, mean=mean.float())
     shift, scale = _location_scale(train, per_column=kind == "vector")
-    return Schema(kind, shape, None, low, high, shift, scale, classes, mean.float())
+    return Schema(kind, shape, None, low, high, shift, scale, classes, mean=mean.float())
 
 
 def _location_scale(train: Tensor, per_column: bool) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
