@@ -225,7 +225,7 @@ def _try(module: nn.Module, log_density: LogDensity | None, dim: int, needs_grad
         return
     z = q.sample(torch.Size((dim + 2,)))  # neither one nor D rows, which a wrong shape could be taken for
     with torch.enable_grad():
-        value = checked(log_density, z.requires_grad_(), bounded_below=False)
+        value = checked(log_density, z.requires_grad_(needs_gradient), bounded_below=False)
     if needs_gradient and not value.requires_grad:
         raise UsageError(
             "log_density: its value has no gradient by z; write it with torch functions, or take gradient='score' or "
