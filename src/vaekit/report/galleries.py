@@ -92,7 +92,10 @@ def samples(contents: Contents, album: Album) -> dict[str, Any] | None:
     alt += f"; the median distance between the two is {distances['sample']} per element." if distances else "."
     picture = album.image("samples", alt, grid(tiles, 12), crisp=look.crisp)
     over = ["sample · nearest"] * across if has_pairs else []
-    return {"sheet": Sheet(picture, over=over), "n": len(drawn), "pairs": has_pairs, "distances": distances}
+    second = contents.description.get("arguments", {}).get("second_stage", "none") != "none"
+    source = "the second stage, which was fitted to the codes" if second else "the prior"
+    found = {"sheet": Sheet(picture, over=over), "n": len(drawn), "pairs": has_pairs, "distances": distances}
+    return found | {"source": source}
 
 
 def _rows_of(tiles: np.ndarray, across: int) -> np.ndarray:
@@ -196,7 +199,8 @@ def plane(contents: Contents, album: Album) -> dict[str, Any] | None:
     over = [_short(axes[0][i]) if i in shown else "" for i in range(side)]
     left = [Label(_short(v)) if i in shown else Label("") for i, v in enumerate(axes[1][::-1])]
     caption = f"{side} × {side} decoded codes; numbers are the coordinates of their rows and columns."
-    return {"sheet": Sheet(picture, caption=caption, under=over, left=left), "prior": contents.has_likelihood}
+    by_mass = bool(contents.arrays.get("plane_by_mass", contents.has_likelihood))
+    return {"sheet": Sheet(picture, caption=caption, under=over, left=left), "prior": by_mass}
 
 
 def _short(value: float) -> str:
