@@ -10,10 +10,11 @@ from torch import nn
 from torch.testing import assert_close
 
 import vaekit as vk
+from vaekit.cli.main import main
 from vaekit.distributions.point_code import PointCode
 from vaekit.errors import UsageError
+from vaekit.evaluation.codebook import perplexity
 from vaekit.models.autoregressive import AutoregressiveCodes, CausalNetwork, CodePrior
-from vaekit.models.vqvae import VQVAE
 from vaekit.networks.codebook import Codebook
 from vaekit.networks.conv import plain_block
 from vaekit.networks.fsq import FiniteScalar
@@ -21,8 +22,6 @@ from vaekit.networks.grid import GridDown, GridUp
 from vaekit.networks.kmeans import kmeans, nearest
 from vaekit.objectives import elbo, iwae
 from vaekit.objectives.quantised import code_length, vq
-
-GRAY = vk.Schema("image", (1, 5, 6), levels=4)
 
 
 def tiny(schema=None, seed=3, **keywords):
@@ -465,7 +464,7 @@ def test_a_codebook_stays_with_data_that_move_away(codebook):
     ("keywords", "text"),
     [
         ({"codebook_size": 1}, "codebook_size 1: a code needs at least 2"),
-        ({"levels": 0}, "at least 1 level"),
+        ({"levels": 0}, "levels 0"),
         ({"latent_dim": 0}, "latent_dim 0"),
         ({"code_vectors": 0}, "code_vectors 0"),
         ({"quantiser": "fsq", "fsq_values": 1}, "fsq_values 1"),
@@ -487,5 +486,123 @@ def test_objectives_refuse_what_is_not_theirs():
         vq(tiny(), vk.Batch(torch.rand(2, 3).double()), commitment=-1)
 
 
-def test_a_model_by_hand_and_one_of_the_recipe_are_of_one_kind():
-    assert isinstance(tiny(GRAY, network="conv"), VQVAE)
+# ---- the second stage, figures, and a run
+
+
+def trained(**keywords):
+    """A model that has learned 200 rows of two kinds, in single precision, with its data."""
+    torch.manual_seed(0)
+    x = torch.randn(200, 4) * 0.3 + torch.tensor([[2.0], [-2.0]]).repeat(100, 1)
+    data = vk.Dataset(vk.Schema("vector", (4,), low=-5, high=5), *(vk.Split(part) for part in x.split([140, 30, 30])))
+    chosen = {"latent_dim": 2, "code_vectors": 3, "codebook_size": 4, "hidden": (16,)} | keywords
+    model = vk.models.vqvae(data.schema, **chosen)
+    vk.fit(model, data, vq, epochs=15, batch_size=20, learning_rate=1e-2, progress=False)
+    return model, data
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    model, data = trained()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    uniform = vk.evaluation.elbo(model, data.test)
+    nats = vk.fit_prior(model, data, epochs=40)
+    return model, data, before, uniform, nats
+
+
+def test_a_fitted_prior_shortens_the_codes_and_moves_nothing_else(fitted):
+    model, data, before, uniform, nats = fitted
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) != (name.startswith("prior.")), name
+    assert not any(p.requires_grad for p in model.prior.parameters())
+    after = vk.evaluation.elbo(model, data.test)
+    assert uniform["kl"].value == pytest.approx(3 * math.log(4), rel=1e-6)
+    assert after["distortion"].value == pytest.approx(uniform["distortion"].value, rel=1e-6)
+    assert after["kl"].value < 0.8 * uniform["kl"].value
+    # no prior can be shorter than the entropy of the codes it was fitted to
+    codes = model.codes(data.train.rows(slice(None))).flatten(1)
+    _, counts = torch.unique(codes, dim=0, return_counts=True)
+    share = counts / counts.sum()
+    entropy = float(-(share * share.log()).sum())
+    assert -nats > entropy - 1e-4
+    assert -nats < entropy + 0.5
+
+
+def test_samples_are_of_the_kinds_that_the_data_have(fitted):
+    model, *_ = fitted
+    torch.manual_seed(0)
+    means = model.sample(400).mean(1)
+    assert (means.abs() > 1).float().mean() > 0.9
+    assert 0.3 < float((means > 0).float().mean()) < 0.7
+
+
+def test_a_run_keeps_codebook_counts_and_prior(fitted, tmp_path):
+    model, data, *_ = fitted
+    again = vk.load_run(vk.save_run(tmp_path / "run", model)).model
+    state = again.state_dict()
+    assert {"quantiser.vectors", "quantiser.counts", "quantiser.sums", "quantiser.starting", "prior.fitted"} <= set(
+        state
+    )
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    x = data.test.rows(slice(None))
+    assert torch.equal(elbo(again, vk.Batch(x)).loss, elbo(model, vk.Batch(x)).loss)
+
+
+def test_what_cannot_be_fitted_is_refused():
+    model, data = trained(prior="uniform")
+    with pytest.raises(UsageError, match="stays uniform"):
+        vk.fit_prior(model, data)
+    with pytest.raises(UsageError, match="kind 'flow'"):
+        vk.fit_prior(model, data, kind="flow")
+
+
+def test_perplexity_of_even_and_of_single_codes():
+    assert perplexity(np.full(7, 3)) == pytest.approx(7)
+    assert perplexity(np.array([0, 9, 0])) == pytest.approx(1)
+    assert perplexity(np.array([1, 2, 1])) == pytest.approx(2**1.5)
+
+
+@pytest.mark.parametrize("keywords", [{"levels": 2}, {"quantiser": "fsq", "fsq_values": 3}])
+def test_codebook_usage_counts_the_codes(keywords):
+    model, x = tiny(**keywords), torch.rand(40, 3).double()
+    codes = model.codes(x).flatten(0, 1).numpy()
+    figures = vk.evaluation.codebook_usage(model, x)
+    if "levels" in keywords:
+        by_hand = [np.bincount(codes[:, level], minlength=3) / 80 for level in range(2)]
+    else:
+        by_hand = [np.bincount(codes @ [1, 3], minlength=9) / 80]
+    entropies = [-(p[p > 0] * np.log(p[p > 0])).sum() for p in by_hand]
+    assert figures["perplexity"].value == pytest.approx(np.exp(entropies).mean())
+    assert figures["codes_used"].value == sum((p > 0).sum() for p in by_hand)
+    with pytest.raises(UsageError, match="has no codebook"):
+        vk.evaluation.codebook_usage(vk.models.vae(vk.Schema("vector", (3,)), hidden=(4,)), x)
+
+
+def test_evaluation_says_that_there_is_a_bound_and_no_more(fitted):
+    model, data, *_ = fitted
+    figures = vk.evaluation.evaluate(model, data)
+    assert {"elbo", "kl", "distortion", "perplexity", "codes_used"} <= set(figures)
+    assert not {"log_likelihood", "active_units"} & set(figures)
+    estimate = vk.evaluation.log_likelihood(model, data.test, samples=5)
+    assert "not log p(x)" in estimate.estimator
+    assert estimate.value == pytest.approx(figures["elbo"].value, rel=1e-6)
+
+
+def test_the_command_trains_reports_and_encodes(tmp_path):
+    generator = np.random.default_rng(0)
+    images = (generator.random((90, 8, 8)) < np.linspace(0.1, 0.9, 8)).astype(np.uint8) * 255
+    np.save(tmp_path / "x.npy", images)
+    run, source = str(tmp_path / "run"), str(tmp_path / "x.npy")
+    small = ["--model", "vqvae", "--network", "conv", "--hidden", "8", "--latent-dim", "2", "--codebook-size", "4"]
+    assert main(["train", source, *small, "--levels", "2", "--epochs", "2", "--out", run]) == 0
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "16 × 2 codes of 4 values" in page
+    assert 'id="codebook"' in page
+    assert 'id="traversals"' not in page
+    assert "prior that was fitted to the codes afterwards" in page
+    assert main(["encode", run, source, "--out", str(tmp_path / "codes.npz")]) == 0
+    with np.load(tmp_path / "codes.npz") as found:
+        model = vk.load_run(run).model
+        assert found["codes"].shape == (90, 16, 2)
+        z = model.quantiser.vectors_of(torch.from_numpy(found["codes"])).flatten(1)
+        assert_close(z, torch.from_numpy(found["mean"]))
+    assert bool(model.prior.fitted)

@@ -88,7 +88,7 @@ class Codebook(Quantiser):
         if size < 2:
             raise UsageError(f"codebook_size {size}: a code needs at least 2 values to tell anything apart")
         if levels < 1 or dim < 1:
-            raise UsageError(f"codebook: expected at least 1 level of 1 dimension, got {levels} of {dim}")
+            raise UsageError(f"codebook: levels {levels} of {dim} dimensions: expected at least 1 of both")
         if learned not in ("gradient", "ema"):
             raise UsageError(f"codebook {learned!r}: expected gradient or ema")
         self.size, self.dim, self.levels, self.learned = size, dim, levels, learned

@@ -18,7 +18,7 @@ from vaekit.training.fit import fit
 from vaekit.training.history import History
 from vaekit.updates import Update
 
-_STEPS, _FEWEST, _MOST = 3000, 5, 100
+_STEPS, _FEWEST, _MOST, _PATIENCE = 1500, 5, 100, 10
 
 
 def fit_code_prior(
@@ -37,7 +37,7 @@ def fit_code_prior(
 
     Args:
         data: a Dataset (where it has validation rows, the prior of the best epoch is kept), a Split, or an array of rows.
-        epochs: None takes as many as make 3,000 steps, between 5 and 100.
+        epochs: None takes as many as make 1,500 steps, between 5 and 100.
         batch_size, learning_rate, seed, progress: as in `fit`.
 
     Returns:
@@ -64,7 +64,7 @@ def fit_code_prior(
             batch_size=batch_size,
             learning_rate=learning_rate,
             learning_rate_decay="cosine",
-            patience=max(5, epochs // 5) if validated else None,
+            patience=max(5, epochs // _PATIENCE) if validated else None,
             seed=seed,
             progress=progress,
         )
