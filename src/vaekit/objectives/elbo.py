@@ -75,7 +75,10 @@ def elbo(
     distortion, rate = -draw.log_px.mean(0), rate_of(draw, kl)
     loss = distortion + beta * _charged(draw, rate, kl, free_bits, capacity)
     if gradient == "score":
-        loss = loss + _score(draw, beta, sampled=kl == "sampled" or draw.kl is None)
+        sampled = kl == "sampled" or draw.kl is None
+        if sampled and capacity is not None:
+            raise UsageError("capacity: the score gradient of a sampled KL is not linear in it; take another gradient")
+        loss = loss + _score(draw, beta, sampled)
     return Terms(loss, rate, distortion)
 
 
@@ -121,9 +124,7 @@ def _check(beta: float, free_bits: float, capacity: float | None, kl: str, gradi
         raise UsageError(f"gradient {gradient!r}: expected one of {', '.join(WRAPPERS)}")
     if gradient == "path" and kl == "closed":
         raise UsageError("gradient 'path': a closed KL has no score to leave out; say kl 'sampled'")
-    if capacity is None:
-        return
-    if not 0 <= capacity < math.inf:
+    if capacity is not None and not 0 <= capacity < math.inf:
         raise UsageError(f"capacity {capacity}: expected a number of nats of at least 0")
-    if free_bits or (gradient == "score" and kl == "sampled"):
-        raise UsageError("capacity: goes with neither free_bits nor the score gradient of a sampled KL; leave one out")
+    if capacity is not None and free_bits:
+        raise UsageError("capacity and free_bits do not go together; leave one out")
