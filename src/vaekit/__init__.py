@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from vaekit import data, distributions, errors, evaluation, inference, models, networks, objectives, training
     from vaekit.data import Batch, Dataset, Schema, Split, load
     from vaekit.models import recipe
-    from vaekit.objectives import Draw, Terms, elbo, iwae, reconstruction
+    from vaekit.objectives import (
+        Draw,
+        Terms,
+        beta_tc,
+        ciwae,
+        elbo,
+        factor,
+        iwae,
+        miwae,
+        mmd,
+        piwae,
+        reconstruction,
+        renyi,
+    )
     from vaekit.runs import Run, load_run, save_run
     from vaekit.training import History, Update, fit, schedules
     from vaekit.training.second_stage import fit_prior
@@ -28,11 +41,23 @@ if TYPE_CHECKING:
 _HOME = {
     "load": "vaekit.data", "Batch": "vaekit.data", "Dataset": "vaekit.data", "Schema": "vaekit.data", "Split": "vaekit.data",
     "Draw": "vaekit.objectives", "Terms": "vaekit.objectives",
-    "elbo": "vaekit.objectives", "iwae": "vaekit.objectives", "reconstruction": "vaekit.objectives",
+    "elbo": "vaekit.objectives", "iwae": "vaekit.objectives", "miwae": "vaekit.objectives", "ciwae": "vaekit.objectives",
+    "piwae": "vaekit.objectives", "renyi": "vaekit.objectives", "beta_tc": "vaekit.objectives", "mmd": "vaekit.objectives",
+    "factor": "vaekit.objectives", "reconstruction": "vaekit.objectives",
     "recipe": "vaekit.models", "fit": "vaekit.training", "fit_prior": "vaekit.training.second_stage", "Update": "vaekit.training", "History": "vaekit.training",
     "Run": "vaekit.runs", "load_run": "vaekit.runs", "save_run": "vaekit.runs",
 }  # fmt: skip
-_MODULES = ("data", "distributions", "errors", "evaluation", "inference", "models", "networks", "objectives", "training")
+_MODULES = (
+    "data",
+    "distributions",
+    "errors",
+    "evaluation",
+    "inference",
+    "models",
+    "networks",
+    "objectives",
+    "training",
+)
 
 __all__ = ["__version__", "schedules", *_HOME, *_MODULES]
 

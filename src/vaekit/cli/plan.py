@@ -9,6 +9,7 @@ import torch
 from vaekit.cli.objective import objective_line
 from vaekit.data import Dataset
 from vaekit.models import LatentModel, Model
+from vaekit.models.factorvae import FactorVAE
 from vaekit.models.layers import TopDown
 from vaekit.models.vqvae import VQVAE
 from vaekit.networks import choose_network
@@ -43,11 +44,12 @@ def _data(data: Dataset) -> str:
 def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     parts = [options["model"]]
-    if isinstance(model, LatentModel | VQVAE):
+    inner = model.vae if isinstance(model, FactorVAE) else model
+    if isinstance(inner, LatentModel | VQVAE):
         network = choose_network(options["network"], data.schema.shape)
         hidden = "-".join(map(str, options["hidden"])) or "linear"
         parts += [f"encoder {network} {hidden}", f"decoder {network} mirrored", f"likelihood {_likelihood(options)}"]
-        parts += _quantised(model, options) if isinstance(model, VQVAE) else _codes(model, options)
+        parts += _quantised(inner, options) if isinstance(inner, VQVAE) else _codes(inner, options)
     parts += [f"{model.latent_dim} latent dimensions", f"{parameters:,} parameters"]
     return " · ".join(parts)
 

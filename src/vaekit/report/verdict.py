@@ -163,13 +163,29 @@ def _tail(contents: Contents, held: np.ndarray) -> str:
     return f"; validation was best at epoch {epoch}, {number(lost, 2)} nats better than with the weights that are kept"
 
 
+_TRAINED_ON = {
+    "iwae": "the importance-weighted bound",
+    "miwae": "the mean of several importance-weighted bounds",
+    "ciwae": "a mix of the ELBO and the importance-weighted bound",
+    "piwae": "importance-weighted bounds, one for the decoder and several for the encoder",
+    "renyi": "a variational Renyi bound",
+    "beta_tc": "the three parts of the KL with weights of their own",
+    "mmd": "the distance of all codes together from the prior",
+    "factor": "the ELBO and a critic's total correlation",
+}
+"""What a loss was in place of the ELBO, by the objective's name."""
+
+
 def _objective(contents: Contents) -> list[Finding]:
     """What the loss was, where it was not the bound itself."""
     if not contents.has_likelihood:
         return []
     found, asked, reached = [], f"{contents.beta:g}", contents.column("beta")
-    if contents.config.get("objective") == "iwae":
-        found.append(Finding("Trained on the importance-weighted bound, not on the ELBO that the curves show."))
+    trained_on = _TRAINED_ON.get(contents.config.get("objective"))
+    if trained_on is not None:
+        found.append(Finding(f"Trained on {trained_on}, not on the ELBO that the curves show."))
+    if finite(contents.config.get("capacity")) is not None:
+        found.append(Finding(f"Trained to hold each example's rate at {contents.config['capacity']:g} nats."))
     if finite(contents.config.get("free_bits")):
         bits = f"{contents.config['free_bits']:g}"
         found.append(Finding(f"Trained with {bits} free nats for each dimension, which its loss does not charge."))
