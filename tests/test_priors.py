@@ -349,5 +349,6 @@ def test_second_stages_that_cannot_be_are_refused():
         vk.fit_prior(model, x)
     with pytest.raises(UsageError, match="expected none, mixture or flow"):
         vk.fit_prior(model, x, "vamp")
+    assert model.origin.arguments["second_stage"] == "none"
     with pytest.raises(DataError, match="a mixture of 10 needs at least as many rows, there are 4"):
         vk.fit_prior(model, x[:4], "mixture")

@@ -102,10 +102,11 @@ def _second_stage_of(model: Model, kind: str | None, components: int) -> SecondS
         if "second_stage" not in origin.arguments:
             raise UsageError(f"fit_prior: recipe {origin.recipe} has no second_stage, so a run could not keep it")
         components = origin.arguments.get("prior_components", components)
-        model.origin = replace(origin, arguments=origin.arguments | {"second_stage": kind})  # type: ignore[assignment]
     second = make_second_stage(kind, model.latent_dim, components)
     if second is None:
         raise UsageError(f"fit_prior: kind {kind!r}: expected mixture or flow")
+    if isinstance(origin, Origin):
+        model.origin = replace(origin, arguments=origin.arguments | {"second_stage": kind})  # type: ignore[assignment]
     like = next(model.parameters())
     model.second_stage = second.to(like.device, like.dtype)
     return second
