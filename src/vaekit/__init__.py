@@ -44,7 +44,8 @@ _HOME = {
     "elbo": "vaekit.objectives", "iwae": "vaekit.objectives", "miwae": "vaekit.objectives", "ciwae": "vaekit.objectives",
     "piwae": "vaekit.objectives", "renyi": "vaekit.objectives", "beta_tc": "vaekit.objectives", "mmd": "vaekit.objectives",
     "factor": "vaekit.objectives", "reconstruction": "vaekit.objectives",
-    "recipe": "vaekit.models", "fit": "vaekit.training", "fit_prior": "vaekit.training.second_stage", "Update": "vaekit.training", "History": "vaekit.training",
+    "recipe": "vaekit.models", "fit": "vaekit.training",
+    "fit_prior": "vaekit.training.second_stage", "Update": "vaekit.training", "History": "vaekit.training",
     "Run": "vaekit.runs", "load_run": "vaekit.runs", "save_run": "vaekit.runs",
 }  # fmt: skip
 _MODULES = (

@@ -181,7 +181,7 @@ def _objective(contents: Contents) -> list[Finding]:
     if not contents.has_likelihood:
         return []
     found, asked, reached = [], f"{contents.beta:g}", contents.column("beta")
-    trained_on = _TRAINED_ON.get(contents.config.get("objective"))
+    trained_on = _TRAINED_ON.get(str(contents.config.get("objective")))
     if trained_on is not None:
         found.append(Finding(f"Trained on {trained_on}, not on the ELBO that the curves show."))
     if finite(contents.config.get("capacity")) is not None:
