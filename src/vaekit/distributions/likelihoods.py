@@ -62,7 +62,12 @@ def make_likelihood(name: str, schema: Schema, sigma: Sigma | None = None) -> Fa
     if name not in DEFAULT_SIGMA and sigma is not None:
         raise UsageError(f"likelihood {name} has no sigma; leave it out")
     begin = 1.0 if schema.support == "real" else 0.3
-    if name == "gaussian" and sigma == "optimal":
+    if sigma == "optimal" and name != "gaussian":
+        raise UsageError(
+            f"likelihood {name}: sigma 'optimal': expected a positive number, 'shared' or 'element'; "
+            "only gaussian has an optimum in closed form"
+        )
+    if sigma == "optimal":
         return OptimalGaussian(schema.shape, schema.shift, schema.scale, begin)
     sigma = DEFAULT_SIGMA.get(name) if sigma is None else sigma
     if sigma is None:
