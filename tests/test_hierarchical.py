@@ -1,5 +1,6 @@
 """Codes in layers: a linear model whose log p(x) is known, chains against brute force, the ladder against the VAE."""
 
+import json
 import math
 from functools import partial
 from itertools import pairwise, product
@@ -12,12 +13,14 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 from torch.testing import assert_close
 
 import vaekit as vk
+from vaekit.cli.main import main
 from vaekit.distributions.chain import Chain
 from vaekit.distributions.seeded import FromNoise, RowSeeded, row_seeds, unseeded
 from vaekit.errors import UsageError
 from vaekit.evaluation import elbo as evaluate_elbo
 from vaekit.evaluation import evaluate, iwae_bound, kl_per_dim, log_likelihood_per_example
 from vaekit.evaluation.latent import kl_per_layer
+from vaekit.evaluation.layers import layer_arrays, settled
 from vaekit.models.ladder import product as gaussian_product
 from vaekit.models.layers import layer_sizes
 from vaekit.objectives import elbo, iwae
@@ -523,3 +526,79 @@ def test_a_code_without_layers_has_no_kl_of_layers():
     model = tiny(vk.models.vae, latent_dim=2)
     with pytest.raises(UsageError, match="layers"):
         kl_per_layer(model, torch.randn(4, 3))
+
+
+# ---- gradient estimators
+
+
+def mean_gradient(model, objective, rows=250, blocks=60):
+    """The gradient of every parameter as one vector, its mean over blocks of rows and the standard error."""
+    x, parts = torch.tensor([[0.3, -1.0, 0.8]]).double().expand(rows, -1), []
+    for _ in range(blocks):
+        loss = objective(model, Batch(x)).loss.mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        parts.append(torch.cat([g.flatten() for g in gradients]))
+    found = torch.stack(parts)
+    return found.mean(0), found.std(0) / math.sqrt(blocks)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("gradient", "kl"), [("score", "closed"), ("score", "sampled"), ("path", "sampled")])
+def test_every_estimator_has_the_same_mean_gradient(name, gradient, kl):
+    model = MODELS[name]()
+    wanted, error = mean_gradient(model, partial(elbo, samples=2))
+    found, other = mean_gradient(model, partial(elbo, samples=2, gradient=gradient, kl=kl))
+    assert float(((found - wanted) / (error.square() + other.square()).sqrt().clamp_min(1e-12)).abs().max()) < 5
+
+
+@every
+def test_the_path_gradient_of_the_exact_posterior_is_zero(name):
+    truth, model = exact(name)
+    loss = elbo(model, Batch(truth.rows()), gradient="path", kl="sampled").loss.sum()
+    gradients = torch.autograd.grad(loss, list(model.encoder.parameters()))
+    assert max(float(g.abs().max()) for g in gradients) < 1e-9
+
+
+# ---- pictures, report and command line
+
+
+def test_an_upper_dimension_moves_the_picture_through_the_layers_below():
+    truth, model = exact("ladder-3")
+    grid = torch.zeros(2, 5, 8).double()
+    grid[0, :, 1] = grid[1, :, 7] = torch.linspace(-1, 1, 5).double()
+    moved = settled(model, grid, [1, 7])
+    assert torch.equal(moved[0], grid[0])
+    top = grid[1, :, 7:] @ torch.from_numpy((truth.A[0] @ truth.A[1]).T)
+    assert_close(moved[1, :, :4] - moved[1, 2, :4], top, rtol=1e-10, atol=1e-10)
+    assert torch.equal(settled(tiny(vk.models.vae, latent_dim=2), grid[..., :2], [0, 1]), grid[..., :2])
+
+
+def test_layers_in_the_gallery_are_ever_less_of_the_code():
+    model, rows = MODELS["ladder"](), vk.Split(torch.randn(9, 3))
+    arrays = layer_arrays(model, rows)
+    assert arrays["layer_sizes"].tolist() == [2, 1, 1]
+    assert_close(
+        torch.from_numpy(arrays["layer_images"][0]), model.reconstruct(rows.rows(slice(0, 8)).double()).float()
+    )
+    z = model.encode(rows.rows(slice(0, 8)).double())
+    second = model.prior.steps[1](z[:, 2:3]).mean
+    assert_close(torch.from_numpy(arrays["layer_images"][1]), model.decode(second).mean.detach().float())
+    assert layer_arrays(tiny(vk.models.vae, latent_dim=2), rows) == {}
+
+
+@pytest.mark.parametrize("recipe", ["two_layer", "ladder"])
+def test_the_command_trains_reports_and_answers(recipe, tmp_path, capsys):
+    run, dims = str(tmp_path / "run"), "5,3" if recipe == "two_layer" else "4,3,2"
+    small = ["--hidden", "16", "--epochs", "1", "--evaluation-samples", "5", "--latent-dims", dims]
+    assert main(["train", "digits", "--model", recipe, *small, "--out", run]) == 0
+    assert f"layers of codes, {dims.replace(',', '-')} from the bottom up" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "run" / "evaluation.json").read_text("utf-8"))
+    layers = figures["kl_per_layer"]
+    assert sum(layer["value"] for layer in layers) == pytest.approx(figures["kl"]["value"], abs=1e-4)
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert 'id="layers"' in page
+    assert f"z{len(layers)}: " in page
+    assert ('id="kl"' in page) == (recipe == "ladder")
+    assert main(["encode", run, "digits", "--out", str(tmp_path / "codes.npz")]) == 0
+    assert np.load(tmp_path / "codes.npz")["mean"].shape[1] == sum(map(int, dims.split(",")))
+    assert main(["sample", run, "-n", "4", "--out", str(tmp_path / "samples.npy")]) == 0

@@ -16,10 +16,13 @@ from vaekit.models.base import LatentModel, Model
 
 def chain_of(model: Model) -> Chain | None:
     """The prior of a model whose code is in layers drawn from the top down, None for others."""
-    prior = model.prior() if isinstance(model, LatentModel) and model.prior is not None else None
+    if not isinstance(model, LatentModel) or model.prior is None or model.condition_dim:
+        return None
+    prior = model.prior()
     return prior if isinstance(prior, Chain) and prior.top_down else None
 
 
+@torch.no_grad()
 def layer_arrays(model: Model, test: Split, n: int = 8) -> dict[str, np.ndarray]:
     """What a report shows of the layers; empty for a code that has none.
 
@@ -41,6 +44,7 @@ def layer_arrays(model: Model, test: Split, n: int = 8) -> dict[str, np.ndarray]
     }
 
 
+@torch.no_grad()
 def settled(model: Model, grid: Tensor, dims: Sequence[int]) -> Tensor:
     """A grid (len(dims), steps, D) of codes in which row i moves dimension dims[i]: the layers under that one follow.
 
