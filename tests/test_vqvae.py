@@ -201,6 +201,22 @@ def test_dead_codes_start_again_at_outputs_of_the_batch(learned):
     assert len(used) == 8
 
 
+def test_half_precision_is_for_the_networks_alone():
+    """Under autocast an output still becomes the codebook's nearest vector, in the codebook's own precision."""
+    made, h = Codebook(64, 4).eval(), torch.randn(50, 2, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = made(h)
+        rounded = made(h.bfloat16())
+    assert torch.equal(half.codes, made(h).codes)
+    assert torch.equal(rounded.codes, made(h.bfloat16().float()).codes)
+    assert rounded.z.dtype == torch.float32
+    data = vk.Split(torch.rand(40, 5))
+    model = vk.models.vqvae(vk.Schema("vector", (5,)), hidden=(8,), code_vectors=2, codebook_size=4)
+    assert math.isfinite(vk.fit(model, data, vq, epochs=2, precision="bf16", progress=False)["train_loss"][-1])
+    vk.fit_prior(model, data, epochs=1)
+    assert math.isfinite(float(model.log_prior(model.codes(data.rows(slice(0, 3)))).sum()))
+
+
 @pytest.mark.parametrize("learned", ["gradient", "ema"])
 def test_more_residual_levels_leave_less_over(learned):
     x = torch.randn(600, 1, 4).double()
@@ -457,7 +473,7 @@ def test_a_codebook_stays_with_data_that_move_away(codebook):
         optimizer.step()
         outputs = model.encoder(x).detach().norm(dim=-1).max()
         norms.append(float(model.quantiser.vectors.detach().norm(dim=-1).max() / outputs))
-    assert max(norms[100:]) < 10
+    assert max(norms) < 3
 
 
 @pytest.mark.parametrize(
@@ -592,17 +608,17 @@ def test_the_command_trains_reports_and_encodes(tmp_path):
     images = (generator.random((90, 8, 8)) < np.linspace(0.1, 0.9, 8)).astype(np.uint8) * 255
     np.save(tmp_path / "x.npy", images)
     run, source = str(tmp_path / "run"), str(tmp_path / "x.npy")
-    small = ["--model", "vqvae", "--network", "conv", "--hidden", "8", "--latent-dim", "2", "--codebook-size", "4"]
+    small = ["--model", "vqvae", "--network", "conv", "--hidden", "8,8", "--latent-dim", "2", "--codebook-size", "4"]
     assert main(["train", source, *small, "--levels", "2", "--epochs", "2", "--out", run]) == 0
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert "16 × 2 codes of 4 values" in page
+    assert "4 × 2 codes of 4 values" in page
     assert 'id="codebook"' in page
     assert 'id="traversals"' not in page
     assert "prior that was fitted to the codes afterwards" in page
     assert main(["encode", run, source, "--out", str(tmp_path / "codes.npz")]) == 0
     with np.load(tmp_path / "codes.npz") as found:
         model = vk.load_run(run).model
-        assert found["codes"].shape == (90, 16, 2)
+        assert found["codes"].shape == (90, 4, 2)
         z = model.quantiser.vectors_of(torch.from_numpy(found["codes"])).flatten(1)
         assert_close(z, torch.from_numpy(found["mean"]))
     assert bool(model.prior.fitted)

@@ -103,7 +103,7 @@ class Codebook(Quantiser):
         self._waiting: list[Tensor] = []
 
     def forward(self, h: Tensor) -> Quantised:
-        learning = self.training and torch.is_grad_enabled()
+        learning, h = self.training and torch.is_grad_enabled(), h.to(self.vectors.dtype)
         if learning and int(self.starting) > 0:
             self._start(h.detach().reshape(-1, self.dim))
         rest, total, codes = h, torch.zeros_like(h), []

@@ -15,11 +15,12 @@ def nearest(x: Tensor, vectors: Tensor) -> Tensor:
     """Index of the nearest of `vectors` (K, D) for each of x (*, D), (*) int64; the first of equals.
 
     argmin_k |x - m_k|^2 = argmin_k |m_k|^2 / 2 - x m_k', both moved by the mean of the vectors: squares of numbers far
-    from 0 would leave no digits for their differences.
+    from 0 would leave no digits for their differences. For the same reason never in half precision.
     """
-    centre = vectors.mean(0)
-    m = vectors - centre
-    return (m.square().sum(-1) / 2 - (x - centre) @ m.T).argmin(-1)
+    with torch.autocast(x.device.type, enabled=False):
+        centre = vectors.mean(0)
+        m = vectors - centre
+        return (m.square().sum(-1) / 2 - (x.to(m.dtype) - centre) @ m.T).argmin(-1)
 
 
 @torch.no_grad()
