@@ -389,7 +389,7 @@ def test_a_trained_optimal_sigma_is_the_error_of_the_model_and_survives_a_run(tm
     data = vk.load(x)
     model = vk.models.vae(data.schema, latent_dim=2, hidden=(), likelihood="gaussian", sigma="optimal")
     history = vk.fit(
-        model, data, epochs=150, batch_size=60, learning_rate=2e-2, learning_rate_decay="cosine", progress=False
+        model, data, epochs=80, batch_size=60, learning_rate=2e-2, learning_rate_decay="cosine", progress=False
     )
     family, rows = model.decoder.family, data.train.values
     with torch.no_grad():
@@ -412,6 +412,6 @@ def test_the_optimal_sigma_beats_sigma_one_on_gray_values():
     for sigma in (1.0, "optimal"):
         torch.manual_seed(0)
         model = vk.models.vae(data.schema, latent_dim=8, hidden=(64,), likelihood="gaussian", sigma=sigma)
-        vk.fit(model, data, elbo, epochs=15, learning_rate=3e-3, progress=False)
+        vk.fit(model, data, elbo, epochs=8, learning_rate=5e-3, progress=False)
         bounds[sigma] = evaluate_elbo(model, data.test)["elbo"].value
     assert bounds["optimal"] > bounds[1.0] + 40
