@@ -169,7 +169,7 @@ def test_overwrite_replaces_only_a_finished_run(capsys, tmp_path):
         (["train", "--colour", "1"], 2, "--colour"),
         (["train", "--latent-dim", "many"], 2, "--latent-dim"),
         (["train", "--latent-dim", "0"], 2, "latent_dim 0"),
-        (["train", "--model", "gran"], 2, "autoencoder, vae"),
+        (["train", "--model", "gran"], 2, "autoencoder, cvae"),
         (["train", "--likelihood", "bernoulli"], 2, "binarise"),
         (["train", "--warm-up", "500"], 2, "never reach"),
         (["train", "--samples", "0"], 2, "samples 0"),

@@ -27,8 +27,8 @@ def run(arguments: list[str]) -> int:
     rows = other_rows(found, options.source, options.split, options.data_dir)
     means, stds, codes = [], [], []
     with at_rest(found.model):
-        for x in batches(found.model, rows):
-            q = found.model.posterior(x)
+        for batch in batches(found.model, rows):
+            q = found.model.posterior(*batch)
             means.append(q.mean.cpu().float())
             stds.append(q.variance.sqrt().cpu().float())
             if isinstance(q, PointCode):

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaekit.cli.common import other_rows, out_option, output_path, part_option, run_parser, write_pictures
 from vaekit.cli.options import parse
 from vaekit.cli.pictures import paired_picture
 from vaekit.cli.tables import console
+from vaekit.data import Batch
 from vaekit.errors import UsageError
 from vaekit.evaluation.rows import at_rest, batches
-from vaekit.models import origin_of
+from vaekit.models import Model, origin_of
 from vaekit.runs import load_run
+
+
+def _rebuilt(model: Model, batch: Batch, told: Tensor | None) -> Tensor:
+    """The reconstructions of a batch, decoded with another condition (C,) where one is given."""
+    if told is None:
+        return model.reconstruct(*batch)
+    return model.decode(model.encode(*batch), told.to(batch.x)).mean
 
 
 def run(arguments: list[str]) -> int:
@@ -23,6 +32,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "-n", "--number", type=int | None, default=None, help="only the first so many rows (a .png shows 64)"
     )  # type: ignore[arg-type]
+    parser.add_argument(
+        "--condition",
+        type=str | None,
+        default=None,
+        help="decode as this class (or these values) in place of each row's own: the style stays, the class changes",
+    )  # type: ignore[arg-type]
     out_option(parser, ".png (originals over reconstructions), .npy, or .npz (originals, reconstructions, errors)")
     options = parse(parser, arguments)
     if options.number is not None and options.number < 1:
@@ -30,10 +45,15 @@ def run(arguments: list[str]) -> int:
     path = output_path(options.out, options.overwrite, (".png", ".npy", ".npz"))
     found = load_run(options.run)
     rows = other_rows(found, options.source, options.split, options.data_dir)
+    told = None if options.condition is None else origin_of(found.model).schema.condition(options.condition)
+    if told is not None and not found.model.condition_dim:
+        raise UsageError(f"--condition {options.condition}: this model takes no condition; train a cvae")
     number = options.number or (64 if path.suffix.lower() == ".png" else len(rows))
     rows = rows.head(number)
     with at_rest(found.model):
-        mended = torch.cat([found.model.reconstruct(x).cpu().float() for x in batches(found.model, rows)]).numpy()
+        mended = torch.cat(
+            [_rebuilt(found.model, batch, told).cpu().float() for batch in batches(found.model, rows)]
+        ).numpy()
     originals = rows.rows(slice(None)).numpy()
     errors = np.square(mended - originals).reshape(len(mended), -1).mean(1)
     arrays = {"originals": originals, "reconstructions": mended, "errors": errors}

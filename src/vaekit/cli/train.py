@@ -64,9 +64,9 @@ def run(arguments: list[str]) -> int:
 
 def _rehearse(model: Model, data: Dataset, options: Options) -> None:
     """The objective on two rows: what cannot work is said before a folder is made."""
-    rows = data.train.fixed().rows(slice(0, 2))
+    rows, two = data.train.fixed(), slice(0, 2)
     with torch.no_grad(), torch.random.fork_rng():
-        objective_of(options, len(data.train))(model, Batch(rows))
+        objective_of(options, len(data.train))(model, Batch(rows.rows(two), rows.condition(two, model.condition_dim)))
 
 
 def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, as_json: bool, out: Any) -> int:

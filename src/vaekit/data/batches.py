@@ -16,7 +16,14 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    split: Split, batch_size: int, *, seed: int, epoch: int, device: torch.device, share: tuple[int, int] = (0, 1)
+    split: Split,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    share: tuple[int, int] = (0, 1),
+    condition_dim: int = 0,
 ) -> Iterator[Batch]:
     """One pass over the rows in a fresh order.
 
@@ -26,6 +33,7 @@ def epoch_batches(
         seed, epoch: the order and the dynamic binarisation are drawn from these two and nothing else.
         device: where the batches go.
         share: (rank, number of processes): this process's part of every batch.
+        condition_dim: size of the condition that the model takes, 0 for none.
     """
     rank, world = share
     # SFC64 gives random bytes fastest; the rank is in the key because each process binarises its own rows
@@ -33,5 +41,8 @@ def epoch_batches(
     order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(split)))
     for start in range(0, len(split), batch_size):
         rows = order[start : start + batch_size]
-        x = split.rows(rows if world == 1 else rows[rank::world], rng)
-        yield Batch(x if device.type == "cpu" else x.to(device, non_blocking=True))
+        rows = rows if world == 1 else rows[rank::world]
+        x, c = split.rows(rows, rng), split.condition(rows, condition_dim)
+        if device.type != "cpu":
+            x, c = (None if t is None else t.to(device, non_blocking=True) for t in (x, c))  # type: ignore[assignment]
+        yield Batch(x, c)

@@ -14,7 +14,7 @@ from vaekit.data.arrays import check_values, image_axes
 from vaekit.data.binarize import draw_once
 from vaekit.data.dataset import Split
 from vaekit.data.schema import Schema
-from vaekit.data.sources import read_source
+from vaekit.data.sources import conditions_of, read_source
 from vaekit.errors import DataError
 
 Part = Literal["all", "train", "validation", "test"]
@@ -47,7 +47,7 @@ def load_rows(
     raw, owner = read_source(source, None, None if data_dir is None else Path(data_dir), size, gray)
     values = _shaped(image_axes(raw.values, owner) if raw.values.ndim > 1 else raw.values, schema, owner)
     check_values(values, owner)
-    labels = _known_labels(raw.labels, raw.classes, schema)
+    labels, (conditions, _) = _known_labels(raw.labels, raw.classes, schema), conditions_of(raw, owner)
     if part is None:
         part = "all" if raw.parts is None else "test"
     if part != "all":
@@ -55,8 +55,10 @@ def load_rows(
             raise DataError(f"{owner}: has no {part} part of its own; leave --split out or say all")
         rows = raw.parts[("train", "validation", "test").index(part)]
         values, labels = values[rows], None if labels is None else labels[rows]
+        conditions = None if conditions is None else conditions[rows]
     tensor, maximum = _levelled(values, raw.maximum, schema, owner, binarize_seed)
-    return Split(tensor, None if labels is None else torch.from_numpy(labels), maximum, name=owner)
+    given = None if conditions is None else torch.from_numpy(conditions)
+    return Split(tensor, None if labels is None else torch.from_numpy(labels), maximum, name=owner, conditions=given)
 
 
 def _shaped(values: np.ndarray, schema: Schema, owner: str) -> np.ndarray:

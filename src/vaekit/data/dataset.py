@@ -34,6 +34,7 @@ class Split:
         dynamic: draw each pixel anew as Bernoulli(value / maximum) whenever a training batch is taken.
         name: for messages: "train", "validation" or "test".
         factors: (n, F) int64 numbers of the known factors behind each row, or None.
+        conditions: (n, C) what a conditional model is told of each row, or None: then its class, as a one-hot vector.
     """
 
     values: Tensor
@@ -42,6 +43,7 @@ class Split:
     dynamic: bool = False
     name: str = "data"
     factors: Tensor | None = None
+    conditions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -58,6 +60,30 @@ class Split:
             return bernoulli_pixels(values, self.maximum, rng).float()
         return values.float() if self.maximum == 1 else values.float().mul_(1.0 / self.maximum)
 
+    def condition(self, index: Tensor | slice, dim: int) -> Tensor | None:
+        """What a model of `dim` condition values is told of the rows at `index`, (B, dim) float32; None where dim is 0.
+
+        Raises DataError where the rows have neither conditions nor labels, or others than the model was made for.
+        """
+        if dim == 0:
+            return None
+        if self.conditions is not None:
+            if self.conditions.shape[1] != dim:
+                raise DataError(
+                    f"{self.name}: {self.conditions.shape[1]} condition values a row, the model takes {dim}"
+                )
+            return self.conditions[index].float()
+        if self.labels is None:
+            raise DataError(
+                f"{self.name}: the model is conditional and these rows have no labels; give data with classes"
+            )
+        labels = self.labels[index]
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < dim:
+            raise DataError(
+                f"{self.name}: class {int(labels.max())} is none of the {dim} classes the model was made for"
+            )
+        return torch.nn.functional.one_hot(labels, dim).float()
+
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """The rows in order, in batches of `batch_size`."""
         for start in range(0, len(self), batch_size):
@@ -72,13 +98,15 @@ class Split:
 
     def head(self, n: int) -> Split:
         """The first `n` rows."""
-        labels, factors = (None if kept is None else kept[:n] for kept in (self.labels, self.factors))
-        return replace(self, values=self.values[:n], labels=labels, factors=factors)
+        labels, factors, conditions = (
+            None if kept is None else kept[:n] for kept in (self.labels, self.factors, self.conditions)
+        )
+        return replace(self, values=self.values[:n], labels=labels, factors=factors, conditions=conditions)
 
     def fingerprint(self) -> dict[str, Any]:
         """The number of rows and a SHA-256 of their stored values and labels."""
         digest = hashlib.sha256(repr((tuple(self.values.shape), str(self.values.dtype), self.maximum)).encode())
-        for part in (self.values, self.labels):
+        for part in (self.values, self.labels, self.conditions):
             if part is not None:
                 digest.update(part.contiguous().numpy().data)
         return {"n": len(self), "sha256": digest.hexdigest()}

@@ -6,9 +6,10 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from vaekit.errors import DataError
+from vaekit.errors import DataError, UsageError
 
 Support = Literal["binary", "discrete", "unit", "real"]
 
@@ -28,6 +29,7 @@ class Schema:
         low, high: the smallest and the largest value a model sees.
         shift, scale: a number, or for vectors one per column; (0, 1) unless the data are real-valued.
         classes: names of the classes in the order of the integer labels, None without labels.
+        conditions: names of the values that a conditional model is told; None: it is told the class.
         mean: training mean of each element (`shape`), the start of a decoder's output bias; not part of the JSON,
             because a trained model carries it in its weights.
     """
@@ -40,6 +42,7 @@ class Schema:
     shift: float | tuple[float, ...] = 0.0
     scale: float | tuple[float, ...] = 1.0
     classes: tuple[str, ...] | None = None
+    conditions: tuple[str, ...] | None = None
     mean: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -53,6 +56,37 @@ class Schema:
     def size(self) -> int:
         """Number of elements of one example."""
         return math.prod(self.shape)
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """Names of the values of a condition: those given, else the classes; () where there are neither."""
+        return self.conditions or self.classes or ()
+
+    def condition(self, text: str) -> Tensor:
+        """A condition (C,) from words: a class's name, or C numbers, or name=value pairs, divided by commas.
+
+        Names that are not given are 0. Raises UsageError where nothing in the schema answers to it.
+        """
+        names = self.condition_names
+        if not names:
+            raise UsageError("condition: the model was made for data without classes or conditions, and takes none")
+        c, parts = torch.zeros(len(names)), [part.strip() for part in text.split(",")]
+        if text.strip() in names:
+            c[names.index(text.strip())] = 1.0
+            return c
+        try:
+            if all("=" in part for part in parts):
+                for name, _, value in (part.partition("=") for part in parts):
+                    c[names.index(name.strip())] = float(value)
+                return c
+            if len(parts) == len(names):
+                return torch.tensor([float(part) for part in parts])
+        except ValueError:
+            pass
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        raise UsageError(
+            f"condition {text!r}: expected one of {shown}; or name=value; or {len(names)} numbers with commas"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of JSON values from which `from_json` makes an equal schema."""

@@ -27,6 +27,8 @@ BUILT_IN = ("digits", "shapes", *IDX_SETS)
 def load(
     source: str | Path | np.ndarray | torch.Tensor = "digits",
     labels: np.ndarray | None = None,
+    conditions: np.ndarray | None = None,
+    condition_names: tuple[str, ...] | None = None,
     *,
     data_dir: str | Path | None = None,
     image_size: int | tuple[int, int] | None = None,
@@ -40,6 +42,8 @@ def load(
         source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images, an IDX, .npy
             or .npz file, or an array of shape (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w).
         labels: class numbers (n,) when `source` is an array.
+        conditions, condition_names: numbers (n, C) that a conditional model is told of each row of an array, and their names
+            (an .npz has arrays of these names); left out, it is told the class.
         data_dir: where the files of mnist and fashion-mnist are; None looks at the environment variable VAEKIT_DATA,
             then downloads them.
         image_size: side in pixels, or (height, width), that the images of a folder are brought to, or shapes are drawn at.
@@ -54,6 +58,8 @@ def load(
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     raw, name = read_source(source, labels, None if data_dir is None else Path(data_dir), size)
+    if conditions is not None:
+        raw = replace(raw, conditions=np.asarray(conditions), condition_names=condition_names)
     data = _assemble(raw, name, split_seed)
     if binarize != "none":
         data = _binarized(data, binarize, binarize_seed, name)
@@ -125,7 +131,8 @@ def _from_named(arrays: dict[str, np.ndarray], path: Path) -> Raw:
     if name is None:
         raise DataError(f"{path}: no array named images, x, X or data among {', '.join(sorted(arrays)) or 'nothing'}")
     labels = next((arrays[key] for key in ("labels", "y", "target") if key in arrays), None)
-    return Raw(arrays[name], labels)
+    names = tuple(map(str, arrays["condition_names"])) if "condition_names" in arrays else None
+    return Raw(arrays[name], labels, conditions=arrays.get("conditions"), condition_names=names)
 
 
 def _read_idx_with_labels(path: Path) -> Raw:
@@ -144,12 +151,30 @@ def _assemble(raw: Raw, owner: str, split_seed: int) -> Dataset:
     check_values(values, owner)
     stored, maximum = as_stored(values, raw.maximum)
     labels, classes = _class_numbers(raw, owner)
+    conditions, named = conditions_of(raw, owner)
     parts = raw.parts or divide(len(values), split_seed, owner)
     train, validation, test = (
-        Split(stored[rows], _at(labels, rows), maximum, name=name, factors=_at(raw.factors, rows))
+        Split(stored[rows], _at(labels, rows), maximum, False, name, _at(raw.factors, rows), _at(conditions, rows))
         for rows, name in zip(map(torch.from_numpy, parts), ("train", "validation", "test"), strict=True)
     )
-    return Dataset(describe(train.values, maximum, classes), train, validation, test)
+    schema = replace(describe(train.values, maximum, classes), conditions=named)
+    return Dataset(schema, train, validation, test)
+
+
+def conditions_of(raw: Raw, owner: str) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    """(n, C) float conditions with their names, c0, c1, ... where none are given."""
+    if raw.conditions is None:
+        return None, None
+    c = np.asarray(raw.conditions)
+    c = c[:, None] if c.ndim == 1 else c
+    if c.ndim != 2 or len(c) != len(raw.values) or c.dtype.kind not in "biuf" or not np.isfinite(c).all():
+        raise DataError(
+            f"{owner}: conditions {c.shape}: expected finite numbers, a row for each of {len(raw.values)} examples"
+        )
+    names = raw.condition_names or tuple(f"c{i}" for i in range(c.shape[1]))
+    if len(names) != c.shape[1] or len(set(names)) != len(names):
+        raise DataError(f"{owner}: {len(names)} condition names for {c.shape[1]} conditions; give one name to each")
+    return c.astype(np.float32), names
 
 
 def _at(values: Any, rows: torch.Tensor) -> torch.Tensor | None:

@@ -71,7 +71,7 @@ def _entries(model: Model, rows: Any) -> list[tuple[np.ndarray, np.ndarray]]:
         raise UsageError(f"codebook usage: {type(model).__name__} has no codebook; train a vqvae")
     split = check_rows(rows)
     with at_rest(model):
-        words = torch.cat([model.quantiser.words(model.codes(x))[0].cpu() for x in batches(model, split)]).numpy()
+        words = torch.cat([model.quantiser.words(model.codes(x))[0].cpu() for x, _ in batches(model, split)]).numpy()
     return [_counted(words[..., level]) for level in range(words.shape[-1])]
 
 

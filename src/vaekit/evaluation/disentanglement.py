@@ -166,7 +166,9 @@ def disentanglement(model: Model, rows: Any, factors: Tensor | None = None, *, s
     if numbers.shape[:1] != z.shape[:1] or numbers.ndim != 2:
         raise DataError(f"disentanglement: factors {numbers.shape} for {len(z)} codes; expected one row for each")
     whole, rng = _scores(z, numbers, seed), np.random.default_rng(seed)
-    parts = [_scores(z[half], numbers[half], seed) for half in (rng.permutation(len(z))[: len(z) // 2] for _ in range(5))]
+    parts = [
+        _scores(z[half], numbers[half], seed) for half in (rng.permutation(len(z))[: len(z) // 2] for _ in range(5))
+    ]
     spread = {name: float(np.std([p[name] for p in parts], ddof=1)) / math.sqrt(2) for name in whole}
     return {
         name: Estimate(value, spread[name], len(z), "score", f"{name.replace('_', ' ')} of posterior means")

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Split
+from vaekit.distributions.posteriors import BOX
 from vaekit.evaluation.codebook import usage, vocabulary
+from vaekit.evaluation.conditions import condition_arrays
 from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.layers import chain_of, layer_arrays, settled
-from vaekit.evaluation.rows import at_rest, batches, check_rows, device_of
-from vaekit.models.base import Model
+from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of
+from vaekit.models.base import LatentModel, Model
 from vaekit.models.vqvae import VQVAE
+from vaekit.priors import Learned, UniformBox, VampPrior
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,7 +42,9 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
             last that occurs, and the number of entries there are; code_shape: (3,) positions, levels and values of an
             example's codes. All three of a model with quantised codes only; it has no active,
             traversals or plane, which move one number of a code at a time.
-        plane, plane_values: decoded grid (20, 20, *shape) where there are two latent dimensions.
+        plane, plane_values, plane_by_mass: decoded grid (20, 20, *shape) where there are two latent dimensions, and whether
+            its steps are of equal mass under the prior.
+        class_samples, style_originals, class_styles: see `evaluation/conditions.py`; of a model that is told the class.
         layer_sizes, layer_originals, layer_images: see `evaluation/layers.py`; of a code in layers only, which has no plane.
             In its traversals the layers under the one that moves follow at the prior's means.
     """
@@ -56,28 +61,31 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         if isinstance(model, VQVAE):
             arrays |= _usage(model, test)
             return arrays | _interpolations(model, test, z)
-        arrays |= _traversals(model, z)
+        arrays |= condition_arrays(model, test)
+        arrays |= _traversals(model, test, z)
         arrays |= _interpolations(model, test, z)
         if chain_of(model) is not None:
             return arrays | layer_arrays(model, test)
         if model.latent_dim == 2:
-            arrays |= _plane(model, z)
+            arrays |= _plane(model, test, z)
     return arrays
 
 
 def _reconstructions(model: Model, test: Split, each: int = 8) -> Arrays:
-    error = torch.cat([(model.reconstruct(x) - x).square().flatten(1).mean(1).cpu() for x in batches(model, test)])
+    error = torch.cat(
+        [(model.reconstruct(x, c) - x).square().flatten(1).mean(1).cpu() for x, c in batches(model, test)]
+    )
     order = torch.argsort(error)
     each = min(each, max(1, len(order) // 3))
     middle = (len(order) - each) // 2
     picked = torch.cat([order[:each], order[middle : middle + each], order[-each:]])
-    x = test.rows(picked)
-    mended = model.reconstruct(_like_weights(model, x))
-    return {"originals": x.numpy(), "reconstructions": _array(mended), "errors": error[picked].numpy()}
+    mended = model.reconstruct(*batch_at(model, test, picked))
+    return {"originals": test.rows(picked).numpy(), "reconstructions": _array(mended), "errors": error[picked].numpy()}
 
 
 def _samples(model: Model, data: Dataset, test: Split, n: int = 64) -> Arrays:
-    samples = model.sample(n).cpu().float()
+    c = batch_at(model, test, torch.arange(n) % len(test)).c  # a conditional model is told what the test rows are
+    samples = model.sample(n, c).cpu().float()
     neighbours, distances = _nearest(samples, data.train)
     _, floor = _nearest(test.rows(slice(0, n)).float(), data.train)
     return {
@@ -102,24 +110,36 @@ def _nearest(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:
     return fixed.rows(where), best / flat.shape[1] ** 0.5
 
 
-def _traversals(model: Model, z: Tensor, steps: int = 9, most: int = 10) -> Arrays:
+def _traversals(model: Model, test: Split, z: Tensor, steps: int = 9, most: int = 10) -> Arrays:
     """Active dimensions, most variable first: one of them goes from -2.5 to 2.5 while the others stay at one code."""
     active = active_of(z)
     marks = {"active": np.isin(np.arange(z.shape[1]), active)}
     dims = active[:most]
     if not dims:
         return marks
-    spread = torch.ones(z.shape[1]) if model.has_likelihood else z.std(0)
-    centre = torch.zeros(z.shape[1]) if model.has_likelihood else z.mean(0)
-    values = torch.linspace(-2.5, 2.5, steps)
-    grid = z[len(z) // 2].repeat(len(dims), steps, 1)
+    centre, spread, reach = _measure(model, z)
+    values = torch.linspace(-reach, reach, steps)
+    at = len(z) // 2
+    grid, c = z[at].repeat(len(dims), steps, 1), batch_at(model, test, slice(at, at + 1)).c
     for row, d in enumerate(dims):
         grid[row, :, d] = centre[d] + spread[d] * values
     return marks | {
-        "traversals": _decoded(model, settled(model, grid, dims)),
+        "traversals": _decoded(model, settled(model, grid, dims), c),
         "traversal_dims": np.array(dims),
         "traversal_values": values.numpy(),
     }
+
+
+def _measure(model: Model, z: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Centre and spread of each dimension, of the prior or where there is none of the codes, and how many spreads to go."""
+    if not model.has_likelihood:
+        return z.mean(0), z.std(0), 2.5
+    prior = getattr(model, "prior", None)
+    if isinstance(model, LatentModel) and isinstance(prior, Learned | VampPrior):
+        drawn = model.prior_codes(_POINTS).cpu().float()
+        return drawn.mean(0), drawn.std(0), 2.5
+    # a box ends at 1.73 standard deviations
+    return torch.zeros(z.shape[1]), torch.ones(z.shape[1]), 1.7 if isinstance(prior, UniformBox) else 2.5
 
 
 def _usage(model: VQVAE, test: Split) -> Arrays:
@@ -140,24 +160,34 @@ def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps:
             others = torch.nonzero(test.labels != test.labels[i]).flatten()
             second[i] = others[i % len(others)] if len(others) else second[i]
     t = torch.linspace(0, 1, steps)[None, :, None]
-    return {"interpolations": _decoded(model, (1 - t) * z[first][:, None] + t * z[second][:, None])}
+    a, b = (batch_at(model, test, rows).c for rows in (first, second))
+    between = None if a is None or b is None else (1 - t.to(a)) * a[:, None] + t.to(a) * b[:, None]
+    return {"interpolations": _decoded(model, (1 - t) * z[first][:, None] + t * z[second][:, None], between)}
 
 
-def _plane(model: Model, z: Tensor, side: int = 20) -> Arrays:
-    """The decoded plane: a grid at equal masses of the prior, or over the codes' range for a plain autoencoder."""
-    if model.has_likelihood:
-        axis = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.01, 0.99, side))
+def _plane(model: Model, test: Split, z: Tensor, side: int = 20) -> Arrays:
+    """The decoded plane: a grid at equal masses of a prior whose dimensions are independent, or over the codes' range."""
+    prior = getattr(model, "prior", None)
+    by_mass = model.has_likelihood and not isinstance(prior, Learned | VampPrior)
+    if by_mass:
+        bounded = isinstance(prior, UniformBox)
+        p = torch.distributions.Uniform(-BOX, BOX) if bounded else torch.distributions.Normal(0.0, 1.0)
+        axis = p.icdf(torch.linspace(0.01, 0.99, side))
         axes = torch.stack([axis, axis])
     else:
         low, high = z.quantile(0.01, dim=0), z.quantile(0.99, dim=0)
         axes = torch.stack([torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True)])
     # row 0 is the top of the picture, where the second coordinate is largest
     grid = torch.stack(torch.meshgrid(axes[0], axes[1].flip(0), indexing="xy"), -1)
-    return {"plane": _decoded(model, grid), "plane_values": axes.numpy()}
+    return {
+        "plane": _decoded(model, grid, batch_at(model, test, slice(0, 1)).c),
+        "plane_values": axes.numpy(),
+        "plane_by_mass": np.array(by_mass),
+    }
 
 
-def _decoded(model: Model, z: Tensor) -> np.ndarray:
-    return _array(model.decode(_like_weights(model, z)).mean)
+def _decoded(model: Model, z: Tensor, c: Tensor | None = None) -> np.ndarray:
+    return _array(model.decode(_like_weights(model, z), c).mean)
 
 
 def _like_weights(model: Model, x: Tensor) -> Tensor:

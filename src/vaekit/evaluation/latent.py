@@ -21,7 +21,7 @@ def codes(model: Model, rows: Any) -> Tensor:
     """The posterior's mean of every example, (n, D), on the CPU."""
     split = check_rows(rows)
     with at_rest(model):
-        return torch.cat([model.encode(x).cpu() for x in batches(model, split)])
+        return torch.cat([model.encode(*batch).cpu() for batch in batches(model, split)])
 
 
 def kl_per_dim(model: Model, rows: Any, *, samples: int = 10, seed: int = 0) -> list[Estimate]:
@@ -53,13 +53,13 @@ def _rates(model: Model, rows: Any, name: str, samples: int, seed: int) -> tuple
     check_likelihood(model, name)
     split, parts = check_rows(rows), []
     with at_rest(model):
-        one = model.draw(next(batches(model, split, 1)))
+        one = model.draw(*next(batches(model, split, 1)))
         layered = one.kl_per_layer is not None
         if getattr(one, name) is None:
             return None, layered
         draws = samples if layered else 1  # without layers the KL does not depend on the draws
-        for x in batches(model, split, max(1, ROWS // draws)):
-            parts.append(getattr(model.draw(x, None, draws, seeded_posterior(model, x, seed)), name).cpu())
+        for batch in batches(model, split, max(1, ROWS // draws)):
+            parts.append(getattr(model.draw(*batch, draws, seeded_posterior(model, batch, seed)), name).cpu())
     return torch.cat(parts), layered
 
 

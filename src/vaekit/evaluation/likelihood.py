@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import MixtureSameFamily
 
 from vaekit.data import Batch
 from vaekit.errors import UsageError
@@ -47,9 +48,9 @@ def elbo(model: Model, rows: Any, *, samples: int = 10, memory: int = MEMORY, se
     rates, distortions, how = [], [], ""
     with at_rest(model):
         cost = bytes_per_draw(model, next(batches(model, split, 1)))
-        for x in batches(model, split, max(1, min(ROWS, memory // (cost * samples)))):
-            seeded = _Seeded(model, seeded_posterior(model, x, seed))
-            terms = elbo_objective(seeded, Batch(x), samples=samples)
+        for batch in batches(model, split, max(1, min(ROWS, memory // (cost * samples)))):
+            seeded = _Seeded(model, seeded_posterior(model, batch, seed))
+            terms = elbo_objective(seeded, batch, samples=samples)
             how = seeded.how
             rates.append(terms.rate.double().cpu())
             distortions.append(terms.distortion.double().cpu())
@@ -94,17 +95,17 @@ def log_likelihood_per_example(
     with at_rest(model):
         cost = bytes_per_draw(model, next(batches(model, split, 1)))
         size = max(1, min(ROWS, memory // (cost * min(samples, _BLOCK))))
-        for x in batches(model, split, size):
-            results.append(_log_mean_weight(model, x, samples, max(1, memory // (cost * len(x))), seed))
+        for batch in batches(model, split, size):
+            results.append(_log_mean_weight(model, batch, samples, max(1, memory // (cost * len(batch.x))), seed))
     return torch.cat(results)
 
 
-def _log_mean_weight(model: Model, x: Tensor, samples: int, chunk: int, seed: int) -> Tensor:
+def _log_mean_weight(model: Model, batch: Batch, samples: int, chunk: int, seed: int) -> Tensor:
     """log 1/K sum_k w_k for each row, the encoder run once and the draws taken `chunk` at a time."""
-    q = seeded_posterior(model, x, seed)
-    total = torch.full((len(x),), -math.inf, dtype=torch.float64)
+    q = seeded_posterior(model, batch, seed)
+    total = torch.full((len(batch.x),), -math.inf, dtype=torch.float64)
     for start in range(0, samples, chunk):
-        log_w = model.draw(x, None, min(chunk, samples - start), q).log_w
+        log_w = model.draw(*batch, min(chunk, samples - start), q).log_w
         total = torch.logaddexp(total, log_w.double().logsumexp(0).cpu())
     return total - math.log(samples)
 
@@ -126,20 +127,27 @@ def iwae_bound(model: Model, rows: Any, *, samples: int = 50, memory: int = MEMO
     return mean_of(values, "nats", "importance-weighted bound", samples)
 
 
-def bytes_per_draw(model: Model, x: Tensor) -> int:
+def bytes_per_draw(model: Model, batch: Batch) -> int:
     """What one draw of one row takes at its widest, about: six tensors as large as the largest output on the way."""
-    widest = [x.numel()]
+    widest = [batch.x[:1].numel()]
     hooks = [
-        m.register_forward_hook(lambda _m, _a, out: widest.append(out.numel() if isinstance(out, Tensor) else 0))
+        m.register_forward_hook(lambda _m, _a, out: widest.append(_width(out)))
         for m in model.modules()
         if not isinstance(m, nn.Sequential)
     ]
     try:
-        model.draw(x[:1], None, 1)
+        model.draw(batch.x[:1], None if batch.c is None else batch.c[:1], 1)
     finally:
         for hook in hooks:
             hook.remove()
-    return 6 * max(widest) * x.element_size()
+    return 6 * max(widest) * batch.x.element_size()
+
+
+def _width(out: Any) -> int:
+    """Numbers in a module's output; a mixture compares a draw with every component at once."""
+    if isinstance(out, MixtureSameFamily):
+        return out.component_distribution.batch_shape[-1] * out.event_shape.numel()
+    return out.numel() if isinstance(out, Tensor) else 0
 
 
 def _check_samples(samples: int, memory: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.data import Split, as_split
+from vaekit.data import Batch, Split, as_split
 from vaekit.distributions.seeded import RowSeeded, row_seeds
 from vaekit.errors import DataError, RunError, UsageError
 from vaekit.models.base import Model
@@ -59,13 +59,21 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
-def batches(model: Model, split: Split, size: int = ROWS) -> Iterator[Tensor]:
-    """The rows in order on the model's device and in its precision."""
+def batches(model: Model, split: Split, size: int = ROWS) -> Iterator[Batch]:
+    """The rows in order, with their conditions where the model takes any, on its device and in its precision."""
+    for start in range(0, len(split), size):
+        yield batch_at(model, split, slice(start, start + size))
+
+
+def batch_at(model: Model, split: Split, index: Tensor | slice) -> Batch:
+    """The rows at `index`, likewise."""
+    parts = (split.rows(index), split.condition(index, model.condition_dim))
     parameter = next(model.parameters(), None)
-    for x in split.batches(size):
-        yield x if parameter is None else x.to(parameter.device, parameter.dtype)
+    if parameter is None:
+        return Batch(*parts)
+    return Batch(*(None if t is None else t.to(parameter.device, parameter.dtype) for t in parts))  # type: ignore[arg-type]
 
 
-def seeded_posterior(model: Model, x: Tensor, seed: int) -> RowSeeded:
-    """The posterior of each row of x, drawing from a stream that depends on the row and `seed` alone."""
-    return RowSeeded(model.posterior(x), row_seeds(x, seed))
+def seeded_posterior(model: Model, batch: Batch, seed: int) -> RowSeeded:
+    """The posterior of each row, drawing from a stream that depends on the row and `seed` alone."""
+    return RowSeeded(model.posterior(batch.x, batch.c), row_seeds(batch.x, seed))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vaekit.data import Batch, Dataset, Split
+from vaekit.data import Dataset, Split
 from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.codebook import codebook_usage
@@ -76,14 +76,14 @@ def reconstruction_error(model: Model, rows: Any) -> Estimate:
     """Mean squared difference per element between an example and its reconstruction."""
     split = check_rows(rows)
     with at_rest(model):
-        errors = [(model.reconstruct(x) - x).square().flatten(1).mean(1).cpu() for x in batches(model, split)]
+        errors = [(model.reconstruct(x, c) - x).square().flatten(1).mean(1).cpu() for x, c in batches(model, split)]
     return mean_of(torch.cat(errors), "squared error", "mean over elements, code at the posterior mean")
 
 
 def _plain_distortion(model: Model, rows: Any) -> Estimate:
     split = check_rows(rows)
     with at_rest(model):
-        values = [reconstruction(model, Batch(x)).distortion.cpu() for x in batches(model, split)]
+        values = [reconstruction(model, batch).distortion.cpu() for batch in batches(model, split)]
     return mean_of(torch.cat(values), "nats", "-log p(x|z) at the encoder's code")
 
 

@@ -2,6 +2,7 @@
 
 from vaekit.models.autoencoder import autoencoder
 from vaekit.models.base import LatentModel, Model
+from vaekit.models.cvae import cvae
 from vaekit.models.factorvae import factorvae
 from vaekit.models.ladder import ladder
 from vaekit.models.recipes import RECIPES, Origin, Recipe, make_model, origin_of, recipe
@@ -16,6 +17,7 @@ __all__ = [
     "Origin",
     "Recipe",
     "autoencoder",
+    "cvae",
     "factorvae",
     "ladder",
     "make_model",

@@ -26,6 +26,8 @@ class Model(nn.Module, ABC):
 
     latent_dim: int
     has_likelihood: bool = True
+    condition_dim: int = 0
+    """Number of values in a condition c; 0 for a model that takes none."""
 
     @property
     def can_sample(self) -> bool:

@@ -82,12 +82,18 @@ class Training:
         self.acted = torch.zeros(self.steps, dtype=torch.bool)
         self.epoch, self.started, self.at, self.seen = epoch, time.perf_counter(), 0, 0
         batches = epoch_batches(
-            self.data.train, self.batch_size, seed=self.seed, epoch=epoch, device=accelerator.device, share=share
+            self.data.train,
+            self.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            device=accelerator.device,
+            share=share,
+            condition_dim=self.model.condition_dim,
         )
         for batch in batches:
             if stop.is_set():
                 return
-            self._step(Batch(batch.x.to(self.dtype), batch.c))
+            self._step(Batch(batch.x.to(self.dtype), None if batch.c is None else batch.c.to(self.dtype)))
             if self.progress.due():
                 done = self.means[self.acted].mean(0)
                 self.progress.step(self.step, epoch, float(done[1]), float(done[2]))
@@ -182,8 +188,11 @@ class Training:
         self.model.eval()
         torch.manual_seed(self.seed & 0x7FFFFFFF)
         objective, sums = elbo if self.model.has_likelihood else reconstruction, torch.zeros(2, dtype=torch.float64)
-        for x in split.fixed(self.seed).batches(_VALIDATION_BATCH):
-            terms = objective(self.model, Batch(x.to(self.accelerator.device, self.dtype)))
+        fixed, like = split.fixed(self.seed), {"device": self.accelerator.device, "dtype": self.dtype}
+        for start in range(0, len(fixed), _VALIDATION_BATCH):
+            index = slice(start, start + _VALIDATION_BATCH)
+            c = fixed.condition(index, self.model.condition_dim)
+            terms = objective(self.model, Batch(fixed.rows(index).to(**like), None if c is None else c.to(**like)))
             sums += torch.stack((terms.rate.sum(), terms.distortion.sum())).double().cpu()
         rate, distortion = (sums / len(split)).tolist()
         return _figures("validation", rate, distortion, self.model.has_likelihood)
