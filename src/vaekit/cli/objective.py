@@ -108,7 +108,13 @@ def _elbo(o: Options) -> str:
     charge = "" if o["capacity"] is None else f" on |rate - {o['capacity']:g}|"
     free = f" · {o['free_bits']:g} nats free per dimension" if o["free_bits"] else ""
     beta = f"effective beta {o['beta']:g}{charge}"
-    return f"elbo in nats, summed over dimensions: {beta} · L = {o['samples']} · KL {o['kl']}{free}{_gradient(o)}"
+    return f"elbo in nats, summed over dimensions: {beta} · L = {o['samples']} · KL {_kl(o)}{free}{_gradient(o)}"
+
+
+def _kl(o: Options) -> str:
+    """How the KL is taken: "closed" is what was asked for, and some posteriors and priors have no such form."""
+    known = o.get("posterior", "diagonal") != "flow" and o.get("prior", "normal") in ("normal", "uniform")
+    return o["kl"] if known or o["kl"] == "sampled" else "sampled (it has no closed form)"
 
 
 def _iwae(o: Options) -> str:
