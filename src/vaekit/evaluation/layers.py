@@ -12,14 +12,13 @@ from vaekit.data import Split
 from vaekit.distributions.chain import Chain, layer_slices
 from vaekit.evaluation.rows import device_of
 from vaekit.models.base import LatentModel, Model
+from vaekit.models.layers import TopDown
 
 
 def chain_of(model: Model) -> Chain | None:
     """The prior of a model whose code is in layers drawn from the top down, None for others."""
-    if not isinstance(model, LatentModel) or model.prior is None or model.condition_dim:
-        return None
-    prior = model.prior()
-    return prior if isinstance(prior, Chain) and prior.top_down else None
+    prior = model.prior if isinstance(model, LatentModel) else None
+    return prior.chain() if isinstance(prior, TopDown) else None
 
 
 @torch.no_grad()

@@ -33,6 +33,10 @@ class TopDown(Conditional):
         self.sizes, self.top, self.steps = sizes, StandardNormal(sizes[-1]), nn.ModuleList(steps)
 
     def forward(self, *given: Tensor) -> Distribution:
+        return self.chain()
+
+    def chain(self) -> Chain:
+        """The prior as the distribution it is, batch shape ()."""
         return Chain(self.top(), self.steps, self.sizes, top_down=True)  # type: ignore[arg-type]
 
 
