@@ -116,6 +116,8 @@ def test_the_set_keeps_factors_beside_its_rows():
 class Codes(torch.nn.Module):
     """A stand-in for a model whose codes are the examples."""
 
+    condition_dim = 0
+
     def encode(self, x, c=None):
         return x
 

@@ -127,13 +127,13 @@ def parse(parser: Parser, arguments: list[str]) -> Namespace:
 
 def early(arguments: list[str], name: str) -> str | None:
     """The value of `--name` before the parser can be built, since which options there are depends on it."""
-    flag = f"--{name}"
+    flag, found = f"--{name}", None
     for at, argument in enumerate(arguments):
         if argument == flag and at + 1 < len(arguments):
-            return arguments[at + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.partition("=")[2]
-    return None
+            found = arguments[at + 1]
+        elif argument.startswith(f"{flag}="):
+            found = argument.partition("=")[2]
+    return found  # of several the last, as the parser takes it
 
 
 def given(arguments: list[str], name: str, default: str) -> str:

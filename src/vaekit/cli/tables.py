@@ -54,7 +54,7 @@ def figures_table(figures: Figures, latent_dim: int, seconds: float | None = Non
 
 
 def _cells(key: str, e: Estimate, latent_dim: int) -> tuple[str, ...]:
-    draws = f", {e.samples} draws" if e.samples else ""
+    draws = f", {e.samples} draw{'s' if e.samples > 1 else ''}" if e.samples else ""
     error = "" if e.standard_error is None else f"{e.standard_error:.2g}"
     value = (
         f"{e.value:.0f} of {latent_dim}"
