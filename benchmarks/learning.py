@@ -29,7 +29,7 @@ CONTESTANTS: dict[str, tuple[str, str, dict[str, Any], Any]] = {
     "vae": ("binary", "vae", {"latent_dim": 50}, vk.elbo),
     "iwae-5": ("binary", "vae", {"latent_dim": 50}, partial(vk.iwae, samples=5)),
     "iwae-50": ("binary", "vae", {"latent_dim": 50}, partial(vk.iwae, samples=50)),
-    "vamp": ("binary", "vae", {"latent_dim": 50, "prior": "vamp", "prior_components": 200}, vk.elbo),
+    "vamp": ("binary", "vae", {"latent_dim": 50, "prior": "vamp", "prior_components": 50}, vk.elbo),
     "two-layer": ("binary", "two_layer", {"latent_dims": (100, 50)}, vk.elbo),
     "two-layer-iwae-5": ("binary", "two_layer", {"latent_dims": (100, 50)}, partial(vk.iwae, samples=5)),
     "sigma-one": ("gray", "vae", {"latent_dim": 50, "likelihood": "gaussian", "sigma": 1.0}, vk.elbo),
