@@ -272,3 +272,13 @@ def test_an_autoencoder_has_no_bound(objective):
     model = vk.models.autoencoder(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,))
     with pytest.raises(UsageError, match="use reconstruction"):
         objective(model, Batch(torch.rand(2, 3)))
+
+
+def test_a_closed_kl_that_does_not_exist_is_refused_and_auto_samples_it():
+    model = vk.models.vae(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,), posterior="flow")
+    with pytest.raises(UsageError, match="no KL in closed form"):
+        elbo(model, Batch(torch.rand(2, 3)), kl="closed")
+    torch.manual_seed(1)
+    sampled = elbo(model, Batch(torch.rand(2, 3)), kl="sampled").loss
+    torch.manual_seed(1)
+    assert torch.equal(elbo(model, Batch(torch.rand(2, 3))).loss, sampled)

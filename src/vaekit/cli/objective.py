@@ -112,9 +112,11 @@ def _elbo(o: Options) -> str:
 
 
 def _kl(o: Options) -> str:
-    """How the KL is taken: "closed" is what was asked for, and some posteriors and priors have no such form."""
-    known = o.get("posterior", "diagonal") != "flow" and o.get("prior", "normal") in ("normal", "uniform")
-    return o["kl"] if known or o["kl"] == "sampled" else "sampled (it has no closed form)"
+    """How the KL is taken: some posteriors and priors have no closed form."""
+    if o["kl"] != "auto":
+        return str(o["kl"])
+    known = o.get("posterior", "diagonal") != "flow" and o.get("prior", "normal") in ("normal", "uniform", "conditional")
+    return "sampled" if o["gradient"] == "path" else "closed" if known else "sampled (it has no closed form)"
 
 
 def _iwae(o: Options) -> str:

@@ -35,7 +35,7 @@ def factor(
     *,
     gamma: float = 6.0,
     samples: int = 1,
-    kl: Literal["closed", "sampled"] = "closed",
+    kl: Literal["auto", "closed", "sampled"] = "auto",
 ) -> Terms:
     """Minus the ELBO and gamma times the critic's estimate of the total correlation: the autoencoder's side of a FactorVAE.
 

@@ -122,10 +122,15 @@ def check_count(name: str, value: int) -> None:
         raise UsageError(f"{name} {value}: expected at least 1")
 
 
-def rate_of(draw: Draw, kl: str = "closed") -> Tensor:
-    """KL(q(z|x), p(z)), (B,): its closed form where there is one and `kl` asks for it, else the mean over the draws."""
-    if kl not in ("closed", "sampled"):
-        raise UsageError(f"kl {kl!r}: expected closed or sampled")
-    if kl == "closed" and draw.kl is not None:
+def rate_of(draw: Draw, kl: str = "auto") -> Tensor:
+    """KL(q(z|x), p(z)), (B,): in closed form, the mean over the draws ("sampled"), or by "auto" the first of these there is.
+
+    Raises UsageError where "closed" is asked for and there is no such form.
+    """
+    if kl not in ("auto", "closed", "sampled"):
+        raise UsageError(f"kl {kl!r}: expected auto, closed or sampled")
+    if kl != "sampled" and draw.kl is not None:
         return draw.kl
+    if kl == "closed":
+        raise UsageError("kl closed: this posterior and prior have no KL in closed form; take auto or sampled")
     return (draw.log_px - draw.log_w).mean(0)

@@ -45,7 +45,7 @@ def elbo(
     *,
     beta: float = 1.0,
     samples: int = 1,
-    kl: Literal["closed", "sampled"] = "closed",
+    kl: Literal["auto", "closed", "sampled"] = "auto",
     free_bits: float = 0.0,
     capacity: float | None = None,
     gradient: Gradient = "reparameterised",
@@ -55,13 +55,13 @@ def elbo(
     Args:
         beta: weight of the rate; 1 is the bound itself.
         samples: L, draws of z for each example.
-        kl: "closed" where there is a closed form (else sampled), or "sampled": E_q[log q(z|x) - log p(z)] by the draws.
+        kl: "closed"; "sampled", E_q[log q(z|x) - log p(z)] by the draws; or "auto", closed where there is a closed form.
         free_bits: nats of each latent dimension's KL, for each example, that cost nothing: below them it is held at
             this constant and has no gradient (Kingma et al., NeurIPS 2016, here without their average over a
             minibatch, so that the loss does not depend on how a batch is split).
         capacity: C, nats that each example's rate is held at: beta weighs |rate - C| (Burgess et al., 2018, here for each
             example). Left out, the rate itself is charged.
-        gradient: "reparameterised"; "path", without the score (needs kl="sampled": a closed KL has none); or "score",
+        gradient: "reparameterised"; "path", without the score (its KL is sampled: a closed one has none); or "score",
             the REINFORCE estimator, which never differentiates log p(x|z) by z. The last two need every random number
             of a draw to come from `model.posterior`.
 
@@ -71,6 +71,7 @@ def elbo(
     """
     check_count("samples", samples)
     _check(beta, free_bits, capacity, kl, gradient)
+    kl = "sampled" if gradient == "path" else kl
     draw = drawn(model, batch, samples, WRAPPERS[gradient])
     distortion, rate = -draw.log_px.mean(0), rate_of(draw, kl)
     loss = distortion + beta * _charged(draw, rate, kl, free_bits, capacity)
@@ -98,7 +99,7 @@ def _charged(draw: Draw, rate: Tensor, kl: str, free_bits: float, capacity: floa
         return (rate - capacity).abs()
     if not free_bits:
         return rate
-    if kl != "closed" or draw.kl_per_dim is None:
+    if kl == "sampled" or draw.kl_per_dim is None:
         raise UsageError(f"free_bits {free_bits}: needs a positive number and a closed KL for each dimension")
     return draw.kl_per_dim.clamp_min(free_bits).sum(-1)
 
@@ -123,7 +124,7 @@ def _check(beta: float, free_bits: float, capacity: float | None, kl: str, gradi
     if gradient not in WRAPPERS:
         raise UsageError(f"gradient {gradient!r}: expected one of {', '.join(WRAPPERS)}")
     if gradient == "path" and kl == "closed":
-        raise UsageError("gradient 'path': a closed KL has no score to leave out; say kl 'sampled'")
+        raise UsageError("gradient 'path': a closed KL has no score to leave out; take kl auto or sampled")
     if capacity is not None and not 0 <= capacity < math.inf:
         raise UsageError(f"capacity {capacity}: expected a number of nats of at least 0")
     if capacity is not None and free_bits:
