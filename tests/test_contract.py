@@ -74,7 +74,11 @@ PARTS = [
     ("real-image", "auto", None, "conv", (("prior", "vamp"), ("prior_components", 3))),
     ("gray", "gaussian", 0.2, "mlp", (("prior", "flow"),)),
 ]
-CONDITIONAL = [("gray", "gaussian", 0.2, "conv", (("prior", "conditional"),))]
+CONDITIONAL = [
+    ("gray", "gaussian", 0.2, "conv", (("prior", "conditional"),)),
+    ("gray", "gaussian", 0.2, "mlp", (("prior", "mixture"), ("prior_components", 3))),
+    ("vector", "auto", None, "mlp", (("prior", "flow"),)),
+]
 """Posteriors and priors of the VAE, by their names in its recipe."""
 
 CODES = [

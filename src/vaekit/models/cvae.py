@@ -41,7 +41,8 @@ def cvae(
     schema: Schema,
     *,
     latent_dim: int = 16,
-    prior: Literal["normal", "conditional"] = "normal",
+    prior: Literal["normal", "conditional", "mixture", "flow"] = "normal",
+    prior_components: int = 10,
     network: NetworkName = "auto",
     hidden: tuple[int, ...] | None = None,
     activation: ActivationName = "relu",
@@ -52,7 +53,9 @@ def cvae(
 
     Args:
         latent_dim: dimensions of the code.
-        prior: p(z); normal is the same for every condition, conditional is a Gaussian learned for each.
+        prior: normal is the same for every condition; conditional is a Gaussian, mixture and flow are p(z|c) of these
+            forms, learned as functions of c.
+        prior_components: Gaussians of the mixture.
         network: kind of encoder and decoder; auto takes mlp up to 1,024 values an example, conv above.
         hidden: layer widths (mlp) or channels per stage (conv, resnet) of the encoder, mirrored in the decoder.
         activation: between the layers.
@@ -70,7 +73,9 @@ def cvae(
     decoder = _decoder(
         schema, architecture, latent_dim, make_likelihood(choose_likelihood(likelihood, schema), schema, sigma), size
     )
-    p = make_prior("normal", latent_dim, condition_dim=size if prior == "conditional" else 0)
+    form = "normal" if prior == "conditional" else prior
+    told = 0 if prior == "normal" else size
+    p = make_prior(form, latent_dim, components=prior_components, condition_dim=told)
     model = LatentModel(encoder, decoder, p, latent_dim)
     model.condition_dim = size
     return model
