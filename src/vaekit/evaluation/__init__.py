@@ -1,9 +1,24 @@
 """Evaluation: functions of (model, rows) that return Estimates."""
 
+from vaekit.evaluation.annealed import (
+    annealed_importance_sampling,
+    annealed_importance_sampling_per_example,
+    annealed_log_weights,
+    bidirectional,
+)
+from vaekit.evaluation.aggregate import aggregate
 from vaekit.evaluation.codebook import codebook_usage
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.latent import active_dimensions, active_units, codes, kl_per_dim, kl_per_layer
-from vaekit.evaluation.likelihood import elbo, iwae_bound, log_likelihood, log_likelihood_per_example
+from vaekit.evaluation.likelihood import (
+    effective_sample_size,
+    elbo,
+    importance_sampling,
+    iwae_bound,
+    log_likelihood,
+    log_likelihood_per_example,
+    trust,
+)
 from vaekit.evaluation.probes import probes
 from vaekit.evaluation.summary import evaluate, reconstruction_error, to_json
 
@@ -11,10 +26,17 @@ __all__ = [
     "Estimate",
     "active_dimensions",
     "active_units",
+    "aggregate",
+    "annealed_importance_sampling",
+    "annealed_importance_sampling_per_example",
+    "annealed_log_weights",
+    "bidirectional",
     "codebook_usage",
     "codes",
+    "effective_sample_size",
     "elbo",
     "evaluate",
+    "importance_sampling",
     "iwae_bound",
     "kl_per_dim",
     "kl_per_layer",
@@ -23,4 +45,5 @@ __all__ = [
     "probes",
     "reconstruction_error",
     "to_json",
+    "trust",
 ]
