@@ -16,6 +16,7 @@ from vaekit.errors import StorageError, VaekitError
 COMMANDS = {
     "train": "learn a model from digits, mnist, fashion-mnist, a folder of images, an IDX, .npy or .npz file",
     "evaluate": "ELBO, log p(x), KL, active units of a run, each with its standard error",
+    "doctor": "what is wrong with a run, and what to do about it",
     "sample": "draw new examples from a run",
     "reconstruct": "examples as a run's model sees them",
     "encode": "codes of examples, as an .npz",

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 import vaekit
 from vaekit import runs
+from vaekit.cli.doctor import findings_json, print_findings
 from vaekit.cli.objective import objective_of, schedules_of
 from vaekit.cli.options import given, keywords_of, parse
 from vaekit.cli.plan import plan_lines
@@ -26,7 +27,7 @@ from vaekit.cli.workplace import Workplace
 from vaekit.data import Batch, Dataset, load
 from vaekit.data.batches import steps_per_epoch
 from vaekit.errors import UsageError, VaekitError
-from vaekit.evaluation import evaluate, to_json
+from vaekit.evaluation import diagnose, evaluate, to_json
 from vaekit.evaluation.gallery import gallery
 from vaekit.files import write_json
 from vaekit.models import RECIPES, Model, make_model
@@ -89,6 +90,10 @@ def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, 
         with out.status("evaluating") if out.is_terminal else contextlib.nullcontext():
             figures = evaluate(model, data, samples=options["evaluation_samples"], seed=options["seed"])
         write_json(folder / "evaluation.json", to_json(figures))
+        found = diagnose(
+            model, data, history=history, config=options, evaluation=to_json(figures), seed=options["seed"]
+        )
+        write_json(folder / "findings.json", findings_json(found))
         with out.status("drawing the report") if out.is_terminal else contextlib.nullcontext():
             runs.write_arrays(folder / "figures" / "gallery.npz", gallery(model, data, seed=options["seed"]))
             write_json(folder / "status.json", status | {"state": "finished"})
@@ -104,11 +109,14 @@ def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, 
                 "report": str(final / "report.html"),
                 "seconds": seconds,
                 "evaluation": to_json(figures),
+                **findings_json(found),
             }
         )
     else:
         out.print()
         out.print(figures_table(figures, model.latent_dim, seconds))
+        out.print()
+        print_findings(found, out)
         out.print(f"\n[bold]report[/]     {escape(shown(final / 'report.html'))}", markup=True)
     return 0
 

@@ -1,14 +1,17 @@
 """Evaluation: functions of (model, rows) that return Estimates."""
 
+from vaekit.evaluation.aggregate import aggregate
 from vaekit.evaluation.annealed import (
     annealed_importance_sampling,
     annealed_importance_sampling_per_example,
     annealed_log_weights,
     bidirectional,
 )
-from vaekit.evaluation.aggregate import aggregate
 from vaekit.evaluation.codebook import codebook_usage
+from vaekit.evaluation.doctor import diagnose
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.findings import Finding
+from vaekit.evaluation.gaps import gaps
 from vaekit.evaluation.latent import active_dimensions, active_units, codes, kl_per_dim, kl_per_layer
 from vaekit.evaluation.likelihood import (
     effective_sample_size,
@@ -24,6 +27,7 @@ from vaekit.evaluation.summary import evaluate, reconstruction_error, to_json
 
 __all__ = [
     "Estimate",
+    "Finding",
     "active_dimensions",
     "active_units",
     "aggregate",
@@ -33,9 +37,11 @@ __all__ = [
     "bidirectional",
     "codebook_usage",
     "codes",
+    "diagnose",
     "effective_sample_size",
     "elbo",
     "evaluate",
+    "gaps",
     "importance_sampling",
     "iwae_bound",
     "kl_per_dim",

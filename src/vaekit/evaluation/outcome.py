@@ -1,0 +1,97 @@
+"""What the doctor checks of the use that is made of a model: codebook, log p(x) and samples; the table is in `doctor.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vaekit.evaluation.codebook import usage, vocabulary
+from vaekit.evaluation.findings import Case, Finding, listed
+from vaekit.evaluation.rows import batch_at, seeded_posterior
+from vaekit.evaluation.samples import memorisation
+from vaekit.models.vqvae import VQVAE
+
+EFFECTIVE = 5.0
+"""Effective draws below which log p(x) rests on too few of them: its bias is then about -1 / (2 * 5) nats."""
+
+
+def dead_codes(case: Case) -> Finding | None:
+    """Codebook entries that never occur."""
+    if not isinstance(case.model, VQVAE):
+        return None
+    size = vocabulary(case.model)
+    levels = usage(case.model, case.train)
+    used = [len(counts[0]) for counts in levels]
+    # of so many draws from equally frequent entries, this many different ones are expected
+    expected = size * -math.expm1(levels[0].sum() * math.log1p(-1 / size)) if size > 1 else 1.0
+    if min(used) >= 0.5 * expected:
+        return None
+    return Finding(
+        "dead_codes",
+        {"used": used, "size": float(size), "expected": expected},
+        f"only {listed(used)} of {size:,} codebook entries occur, where {expected:.0f} would if all were equally frequent",
+        "entries that no code came near were never moved",
+        "restart dead entries and start them from the data, take a smaller codebook or a lower learning rate",
+    )
+
+
+def importance_sampling(case: Case) -> Finding | None:
+    """Weights of which a few carry the whole estimate of log p(x)."""
+    if not case.model.has_likelihood or isinstance(case.model, VQVAE):
+        return None
+    draws = int((case.evaluation.get("log_likelihood") or {}).get("samples") or 200)
+    known = case.evaluation.get("effective_samples")
+    effective = known.get("value") if isinstance(known, Mapping) else None
+    if effective is None:
+        effective = float(_effective(case, draws).median())
+    if effective >= EFFECTIVE:
+        return None
+    return Finding(
+        "importance_sampling",
+        {"effective_samples": float(effective), "samples": float(draws)},
+        f"log p(x) from {draws:,} draws an example rests on {effective:.2g} effective ones",
+        "q(z|x) is far from p(z|x), so a few lucky draws carry the estimate, which is then too low",
+        "take more draws and see whether the estimate still rises, or a richer posterior; report the ELBO beside it",
+    )
+
+
+def memorised(case: Case) -> Finding | None:
+    """Samples that are copies of training rows."""
+    if not case.model.can_sample or case.data.test is None:
+        return None
+    held, n = case.held, len(case.held)
+    c = batch_at(case.model, held, slice(None)).c
+    fake = case.model.sample(n, c).cpu()
+    x, unseen = case.train.rows(slice(None)), held.rows(slice(None))
+    share = memorisation(x, unseen, fake)
+    if share.standard_error is None or share.value < 0.6 + 3 * share.standard_error:
+        return None
+    # blurred samples lie close to everything; only copies lie closer to trained rows than to as many unseen ones
+    near = [_nearest(fake, rows) for rows in (x[: min(n, len(x))], unseen[: min(n, len(x))])]
+    closer = float((near[0] < near[1]).double().mean() + 0.5 * (near[0] == near[1]).double().mean())
+    if closer < 0.5 + 3 * 0.5 / math.sqrt(n):
+        return None
+    return Finding(
+        "memorisation",
+        {"share": share.value, "standard_error": share.standard_error, "closer_to_training": closer},
+        f"in {100 * share.value:.0f} ± {100 * share.standard_error:.1g} % of pairs a sample is closer to its nearest training "
+        "row than an unseen row is",
+        "samples repeat training rows",
+        "stop earlier, take a smaller network or more data; do not publish samples of private data",
+    )
+
+
+def _effective(case: Case, draws: int) -> Tensor:
+    """(B,) effective draws of `draws` importance weights, for as many rows as 64,000 weights allow, 8 to 64."""
+    batch = batch_at(case.model, case.held, slice(0, min(64, max(8, 64_000 // draws))))
+    q = seeded_posterior(case.model, batch, case.seed)
+    parts = [case.model.draw(*batch, min(100, draws - at), q).log_w for at in range(0, draws, 100)]
+    log_w = torch.cat(parts).double()
+    return (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+
+
+def _nearest(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cdist(a.flatten(1).float(), b.flatten(1).float()).amin(1)

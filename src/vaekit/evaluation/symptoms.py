@@ -1,0 +1,202 @@
+"""What the doctor checks of the code and the likelihood of a model; the table of findings is in `doctor.py`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit.distributions.bernoulli import BernoulliEvent
+from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
+from vaekit.errors import DataError, UsageError
+from vaekit.evaluation.findings import ROWS, Case, Finding, listed
+from vaekit.evaluation.latent import ACTIVE, active_of, codes, kl_per_dim
+from vaekit.evaluation.rows import batch_at
+from vaekit.models.base import LatentModel, Model
+from vaekit.models.recipes import Origin
+from vaekit.models.vqvae import VQVAE
+from vaekit.priors import SecondStage
+
+NO_RATE = 0.01
+"""Nats of KL below which a dimension carries nothing."""
+
+SHIFT, RATIO = 0.5, 2.0
+"""How far the aggregate posterior may be off: in standard deviations of the prior, and as a ratio of variances."""
+
+LOG_VARIANCE = (-16.0, 8.0)
+"""The bounds of a posterior's log-variance (`distributions/posteriors.py`)."""
+
+CALIBRATED = 4.0
+"""Factor by which the spread that a likelihood claims and the spread there is may differ."""
+
+
+def posterior_collapse(case: Case) -> Finding | None:
+    """Dimensions that say nothing of the example."""
+    if isinstance(case.model, VQVAE):
+        return None
+    z = codes(case.model, case.held)
+    idle = sorted(set(range(z.shape[1])) - set(active_of(z, ACTIVE)))
+    rates = _rates(case, z.shape[1])
+    if rates is not None:
+        idle = [d for d in idle if rates[d] < NO_RATE]
+    if not idle:
+        return None
+    numbers: dict[str, Any] = {"dimensions": idle, "variance": [float(z[:, d].double().var()) for d in idle]}
+    numbers |= {} if rates is None else {"kl": [rates[d] for d in idle]}
+    most = "" if rates is None else f", at most {max(rates[d] for d in idle):.2g} nats each"
+    if len(idle) == z.shape[1]:
+        cause = "the decoder does without the code: the KL drove the posterior to the prior before the code was of use"
+        fix = "let the KL in slowly (warm-up) or leave free bits (free_bits 0.1), and train with a lower learning rate"
+    else:
+        cause = "more dimensions than pay for themselves, or a KL that closed them early in training"
+        fix = f"take latent_dim {z.shape[1] - len(idle)}, or a warm-up if the code is to carry more"
+    return Finding(
+        "posterior_collapse",
+        numbers,
+        f"{len(idle)} of {z.shape[1]} latent dimensions are not used ({listed(idle)}){most}",
+        cause,
+        fix,
+    )
+
+
+def aggregate_posterior(case: Case) -> Finding | None:
+    """Codes of the data where the codes that `sample` draws are not."""
+    if not case.model.can_sample or isinstance(case.model, VQVAE):
+        return None
+    batch = batch_at(case.model, case.train, slice(None))
+    z = case.model.posterior(*batch).sample().double().flatten(1)
+    stage = getattr(case.model, "second_stage", None)
+    if isinstance(stage, SecondStage) and bool(stage.fitted):
+        p = stage().sample(torch.Size((ROWS,))).double().flatten(1)
+    elif isinstance(case.model, LatentModel):
+        p = case.model.prior_codes(len(z) if batch.c is not None else ROWS, batch.c).double().flatten(1)
+    else:
+        return None
+    shift, error = (z.mean(0) - p.mean(0)) / p.std(0), math.sqrt(1 / len(z) + 1 / len(p))
+    ratio = (z.var(0) / p.var(0)).log()
+    clear = (shift.abs() > SHIFT + 3 * error) | (ratio.abs() > math.log(RATIO) + 3 * math.sqrt(2) * error)
+    off = [int(d) for d in clear.nonzero().flatten()]
+    if not off:
+        return None
+    worst = max(off, key=lambda d: abs(float(shift[d])) / SHIFT + abs(float(ratio[d])) / math.log(RATIO))
+    spread = [float(ratio[d].exp()) for d in off]
+    return Finding(
+        "aggregate_posterior",
+        {"dimensions": off, "shift": [float(shift[d]) for d in off], "variance_ratio": spread},
+        f"the codes of the data are not where samples are drawn in {len(off)} of {z.shape[1]} dimensions ({listed(off)}): in "
+        f"dimension {worst} the mean is {float(shift[worst]):+.2f} standard deviations off and the variance "
+        f"{float(ratio[worst].exp()):.2g} times the prior's, so samples will be bad",
+        "the KL is too weak for the code to fill the prior, or the training was too short",
+        "train longer or with beta nearer 1, learn the prior (prior vamp, mixture or flow) or fit a second_stage",
+    )
+
+
+def posterior_variance(case: Case) -> Finding | None:
+    """Posteriors whose variance has run into its bounds."""
+    if not case.model.has_likelihood or isinstance(case.model, VQVAE):
+        return None
+    q = case.model.posterior(*batch_at(case.model, case.train, slice(None)))
+    log_variance = q.variance.double().flatten(1).log()
+    low = (log_variance < LOG_VARIANCE[0] + 1).double().mean(0)
+    high = (log_variance > LOG_VARIANCE[1] - 1).double().mean(0)
+    off = [int(d) for d in ((low > 0.01) | (high > 0.01)).nonzero().flatten()]
+    if not off:
+        return None
+    vanished = float(low.max()) >= float(high.max())
+    return Finding(
+        "posterior_variance",
+        {"dimensions": off, "vanishing": [float(low[d]) for d in off], "saturated": [float(high[d]) for d in off]},
+        f"posterior variances are at their {'lower' if vanished else 'upper'} bound in {len(off)} of {len(low)} dimensions "
+        f"({listed(off)}), for up to {100 * float(torch.maximum(low, high).max()):.0f} % of the examples",
+        "the KL weighs next to nothing beside log p(x|z): beta or the likelihood's sigma is far too small"
+        if vanished
+        else "the encoder diverged, or its raw log-variance is far out of range",
+        "let sigma be learned (sigma shared), take beta 1" if vanished else "lower the learning rate or clip gradients",
+    )
+
+
+def likelihood_support(case: Case) -> Finding | None:
+    """Data that the likelihood cannot produce, or a density where the data have probabilities."""
+    batch = batch_at(case.model, case.train, slice(None))
+    z = case.model.encode(*batch)
+    p = case.model.decode(z, batch.c)
+    outside = ~torch.isfinite(p.log_prob(batch.x)) | _beyond(case.model, batch.x)
+    if isinstance(p, BernoulliEvent):
+        outside |= ((batch.x != 0) & (batch.x != 1)).flatten(1).any(1)
+    share, span = float(outside.double().mean()), f"{float(batch.x.min()):g} to {float(batch.x.max()):g}"
+    if share > 0:
+        return Finding(
+            "likelihood_support",
+            {"share": share, "low": float(batch.x.min()), "high": float(batch.x.max())},
+            f"{100 * share:.3g} % of the examples, with values from {span}, are none that this likelihood can produce",
+            "the data are not on the scale or the levels that the model was made for",
+            "give the model data as in its schema (binarised, or divided by the maximum), or take likelihood auto",
+        )
+    levels, name = case.data.schema.levels, _likelihood(case.model)
+    if not case.model.has_likelihood or levels is None or name is None or name in DISCRETE:
+        return None
+    return Finding(
+        "likelihood_support",
+        {"levels": float(levels)},
+        f"likelihood {name} is a density, but the data have {levels} levels",
+        "a density on levels grows without end as its scale shrinks, and compares with no probability or bits per dimension",
+        f"take likelihood {'bernoulli' if levels == 2 else 'discretized-logistic'}",
+    )
+
+
+def likelihood_scale(case: Case) -> Finding | None:
+    """A spread around the reconstruction that is not the spread that p(x|z) claims."""
+    batch = batch_at(case.model, case.train, slice(None))
+    p = case.model.decode(case.model.posterior(*batch).sample(), batch.c)
+    apart, claimed = (batch.x - p.mean).double().square(), p.variance.double().expand_as(batch.x)
+    if case.data.schema.kind == "vector":  # columns in units of their own; pixels share theirs
+        unit = batch.x.double().var(0).clamp_min(torch.finfo(torch.float32).tiny)
+        apart, claimed = apart / unit, claimed / unit
+    ratio = float(apart.mean() / claimed.mean())
+    if not case.model.has_likelihood or not math.isfinite(ratio) or 1 / CALIBRATED <= ratio <= CALIBRATED:
+        return None
+    wide = ratio < 1
+    return Finding(
+        "likelihood_scale",
+        {"variance_ratio": ratio},
+        f"the squared error of reconstructions is {ratio:.2g} times the variance that p(x|z) claims",
+        f"the likelihood's sigma is too {'wide' if wide else 'narrow'} for the data's range: reconstruction counts too "
+        f"{'little, as with a large beta' if wide else 'much, as with a small beta'}",
+        "let sigma be learned (sigma shared or optimal) or set it to the size of the residuals",
+    )
+
+
+def _rates(case: Case, dims: int) -> list[float] | None:
+    """KL of each dimension, None where there is no closed form for each of them."""
+    if not case.model.has_likelihood:
+        return None
+    try:
+        rates = [estimate.value for estimate in kl_per_dim(case.model, case.held, seed=case.seed)]
+    except UsageError:
+        return None
+    return rates if len(rates) == dims else None
+
+
+def _beyond(model: Model, x: Tensor) -> Tensor:
+    """(n,) rows that are no examples of the schema that the model was made for, or lie a whole range outside its range."""
+    origin = getattr(model, "origin", None)
+    if not isinstance(origin, Origin):
+        return torch.zeros(len(x), dtype=torch.bool)
+    schema, rows = origin.schema, x.flatten(1)
+    margin = 0.0 if schema.support != "real" else schema.high - schema.low
+    outside = (rows.amin(1) < schema.low - margin - 1e-6) | (rows.amax(1) > schema.high + margin + 1e-6)
+    try:
+        schema.check(x, "doctor")
+    except DataError:
+        steps = rows * ((schema.levels or 2) - 1)
+        outside |= ((steps - steps.round()).abs() > 1e-3).any(1)
+    return outside
+
+
+def _likelihood(model: Model) -> str | None:
+    origin = getattr(model, "origin", None)
+    if not isinstance(origin, Origin) or "likelihood" not in origin.arguments:
+        return None
+    return choose_likelihood(origin.arguments["likelihood"], origin.schema)

@@ -1,0 +1,317 @@
+"""The doctor: each finding is provoked, and adequate trainings have none."""
+
+import json
+import math
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import vaekit as vk
+from vaekit.cli.main import main
+from vaekit.data import Dataset, Schema, Split
+from vaekit.distributions.families import Bernoulli
+from vaekit.evaluation import diagnose
+from vaekit.evaluation.findings import Case
+from vaekit.evaluation.outcome import _effective
+from vaekit.models import RECIPES
+from vaekit.objectives import elbo
+from vaekit.training import fit
+
+DIGITS = vk.load("digits")
+
+
+def made(name="vae", data=DIGITS, seed=0, **arguments):
+    torch.manual_seed(seed)
+    return RECIPES[name].function(data.schema, **arguments)
+
+
+def trained(data=DIGITS, name="vae", seed=0, epochs=5, objective=None, learning_rate=1e-3, **arguments):
+    model = made(name, data, seed, **arguments)
+    objective = objective or RECIPES[name].objective
+    history = fit(
+        model,
+        data,
+        objective,
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=learning_rate,
+        learning_rate_decay="cosine",
+        seed=seed,
+        progress=False,
+    )
+    return model, history
+
+
+def vectors(n=1500, seed=0):
+    """Rows x = W z + noise with W of rank 3 in 8 dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.randn(3, 8, generator=generator)
+    x = torch.randn(n, 3, generator=generator) @ w + 0.3 * torch.randn(n, 8, generator=generator)
+    schema = Schema("vector", (8,), low=float(x.min()), high=float(x.max()), mean=x.mean(0),
+                    shift=tuple(x.mean(0).tolist()), scale=tuple(x.std(0).tolist()))  # fmt: skip
+    parts = (x[: n // 2], x[n // 2 : 3 * n // 4], x[3 * n // 4 :])
+    names = ("train", "validation", "test")
+    return Dataset(schema, *(Split(part, name=name) for part, name in zip(parts, names, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    return trained(epochs=25, latent_dim=6, learning_rate=2e-3, hidden=(128,))
+
+
+@contextmanager
+def restored(model):
+    """The model's weights are put back at the end."""
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    try:
+        yield
+    finally:
+        model.load_state_dict(state)
+
+
+def found(model, data=DIGITS, **keywords):
+    return {finding.name: finding for finding in diagnose(model, data, **keywords)}
+
+
+def curve(values, beta=None):
+    return [{"epoch": i + 1, "validation_elbo": v} | ({} if beta is None else {"beta": beta[i]})
+            for i, v in enumerate(values)]  # fmt: skip
+
+
+def test_a_healthy_run_has_no_finding(healthy):
+    model, history = healthy
+    config = {"objective": "elbo", "beta": 1.0, "capacity": None, "free_bits": 0.0, "warm_up": 5, "epochs": 25}
+    assert diagnose(model, DIGITS, history=history, config=config) == []
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_healthy_run_on_vectors_has_no_finding(seed):
+    data = vectors(3000, seed)
+    model, history = trained(data, seed=seed, epochs=30, latent_dim=3, hidden=(32,), learning_rate=5e-3)
+    assert diagnose(model, data, history=history, seed=seed) == []
+
+
+def test_collapsed_dimensions_are_named(healthy):
+    model, _ = healthy
+    bias = model.encoder.network.bias
+    rows = [p for _, p in model.encoder.named_parameters() if p.dim() == 2][-1]
+    with torch.no_grad(), restored(model):
+        rows.view(2, 6, -1)[:, [1, 4]] = 0
+        bias.view(2, 6)[:, [1, 4]] = 0
+        finding = found(model)["posterior_collapse"]
+    assert finding.numbers["dimensions"] == [1, 4]
+    assert max(finding.numbers["kl"]) < 1e-6
+
+
+def test_a_whole_collapse_is_told():
+    model, _ = trained(epochs=4, latent_dim=3, hidden=(16,), objective=partial(elbo, beta=500.0))
+    finding = found(model)["posterior_collapse"]
+    assert finding.numbers["dimensions"] == [0, 1, 2]
+    assert "3 of 3" in str(finding)
+
+
+@pytest.mark.parametrize(("shift", "ratio"), [(1.5, 1.0), (0.0, 6.0)])
+def test_an_aggregate_posterior_off_the_prior(shift, ratio):
+    """A linear encoder whose aggregate is known: N(shift, ratio) in dimension 0, the prior elsewhere."""
+    data, model = vectors(4000), made(data=vectors(4000), latent_dim=2, hidden=(4,))
+    mean = torch.tensor([shift, 0.0])
+    spread = torch.tensor([ratio, 1.0]).sqrt()
+    generator = torch.Generator().manual_seed(0)
+
+    def posterior(x, c=None):
+        z = mean + spread * math.sqrt(0.5) * torch.randn(len(x), 2, generator=generator)
+        base = torch.distributions.Normal(z, (spread * math.sqrt(0.5)).expand_as(z))
+        return torch.distributions.Independent(base, 1)
+
+    model.posterior = posterior
+    finding = found(model, data)["aggregate_posterior"]
+    assert finding.numbers["dimensions"] == [0]
+    assert finding.numbers["shift"][0] == pytest.approx(shift, abs=0.2)
+    assert finding.numbers["variance_ratio"][0] == pytest.approx(ratio, rel=0.15)
+
+
+@pytest.mark.parametrize(("raw", "which"), [(-40.0, "vanishing"), (40.0, "saturated")])
+def test_variances_at_their_bounds(healthy, raw, which):
+    model, _ = healthy
+    with torch.no_grad(), restored(model):
+        model.encoder.network.bias.view(2, 6)[1, 3] = raw
+        finding = found(model)["posterior_variance"]
+    assert finding.numbers["dimensions"] == [3]
+    assert finding.numbers[which] == [1.0]
+
+
+def test_data_that_the_likelihood_cannot_produce(healthy):
+    model, _ = healthy
+    grey = replace(DIGITS.train, values=DIGITS.train.values.float(), maximum=None)  # 0 to 16, not divided
+    finding = found(model, replace(DIGITS, train=grey))["likelihood_support"]
+    assert finding.numbers["share"] == 1
+    assert finding.numbers["high"] == 16
+
+
+def test_grey_values_under_a_bernoulli(healthy):
+    model = made(latent_dim=2, hidden=(8,))
+    model.decoder.family = Bernoulli((1, 8, 8))
+    model.decoder.network = made(data=vk.load("digits", binarize="static"), latent_dim=2, hidden=(8,)).decoder.network
+    assert found(model)["likelihood_support"].numbers["share"] == 1
+
+
+def test_a_density_on_levels():
+    finding = found(made(latent_dim=2, hidden=(8,), likelihood="gaussian"))["likelihood_support"]
+    assert finding.numbers == {"levels": 17.0}
+
+
+@pytest.mark.parametrize("sigma", [1.0, 0.01])
+def test_a_sigma_that_does_not_fit_the_range(sigma):
+    model = made(latent_dim=2, hidden=(8,), likelihood="gaussian", sigma=sigma)
+    x = DIGITS.train.rows(slice(None))
+    with torch.no_grad():  # the decoder ignores z: its mean is the training mean, and the residual the data's variance
+        [p for _, p in model.decoder.named_parameters() if p.dim() == 2][-1].zero_()
+    expected = float((x - x.mean(0)).square().mean()) / sigma**2
+    assert found(model)["likelihood_scale"].numbers["variance_ratio"] == pytest.approx(expected, rel=0.02)
+
+
+def test_a_warm_up_longer_than_the_run(healthy):
+    model, _ = healthy
+    assert "warm_up" in found(model, config={"warm_up": 20, "epochs": 10})
+    assert "warm_up" in found(model, config={"warm_up": 20, "epochs": 30}, history=curve([-1.0] * 10))  # stopped early
+    rising = found(model, config={"beta": 4.0}, history=curve([-3.0, -2.0], beta=[0.0, 2.0]))["warm_up"]
+    assert rising.numbers["beta"] == 2
+    assert "warm_up" not in found(model, config={"warm_up": 10, "epochs": 10}, history=curve([-1.0] * 10, [1.0] * 10))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"objective": "elbo", "beta": 4.0},
+        {"objective": "elbo", "free_bits": 0.5},
+        {"objective": "elbo", "capacity": 3.0},
+        {"objective": "beta_tc", "beta": 6.0, "information": 1.0, "dimensions": 1.0},
+        {"objective": "reconstruction"},
+    ],
+)
+def test_an_effective_beta_that_is_not_one(healthy, config):
+    model, _ = healthy
+    assert "effective_beta" in found(model, config=config)
+
+
+@pytest.mark.parametrize("config", [{}, {"objective": "iwae"}, {"objective": "elbo", "beta": 1}])
+def test_a_bound_is_no_finding(healthy, config):
+    model, _ = healthy
+    assert "effective_beta" not in found(model, config=config)
+
+
+def test_overfitting_is_found_on_few_rows():
+    data = replace(DIGITS, train=DIGITS.train.head(60))
+    model, history = trained(data, epochs=150, latent_dim=6, hidden=(128,), learning_rate=5e-3)
+    finding = found(model, data, history=history)["overfitting"]
+    assert finding.numbers["gap"] > 3 * finding.numbers["standard_error"]
+
+
+def test_a_bound_that_still_rises():
+    model, history = trained(epochs=5, latent_dim=6, hidden=(32,), learning_rate=2e-4)
+    finding = found(model, history=history)["underfitting"]
+    assert finding.numbers["slope"] > 3 * finding.numbers["slope_error"]
+
+
+def test_the_slope_is_told_from_its_noise(healthy):
+    model, _ = healthy
+    noise = torch.randn(40, generator=torch.Generator().manual_seed(0)).tolist()
+    assert "underfitting" not in found(model, history=curve([-93 + 2 * e for e in noise]))
+    steep = found(model, history=curve([-200 + 2 * i + 0.1 * e for i, e in enumerate(noise)]))["underfitting"]
+    assert steep.numbers["slope"] == pytest.approx(2, abs=4 * steep.numbers["slope_error"])
+
+
+def test_dead_codes():
+    model = made("vqvae")
+    with torch.no_grad():
+        for weight in model.encoder.parameters():
+            weight.zero_()  # every example has one code
+    finding = found(model)["dead_codes"]
+    assert finding.numbers["used"] == [1]
+
+
+def test_effective_draws_against_their_definition(healthy):
+    """Of 150 weights, taken 100 and 50 at a time, 30 are equal and the others next to nothing; or all are equal."""
+    model, _ = healthy
+    few, calls = torch.where(torch.arange(150) % 5 == 0, 0.0, -90.0)[:, None], []
+
+    def draw(x, c, samples, q):
+        calls.append(samples)
+        at = sum(calls[:-1])
+        return SimpleNamespace(log_w=torch.cat([few, torch.zeros(150, 1)], 1)[at : at + samples] - 1000)
+
+    model.draw = draw
+    try:
+        got = _effective(Case(model, DIGITS, [], {}, {}, 0), 150)
+    finally:
+        del model.draw
+    assert got.tolist() == pytest.approx([30.0, 150.0])
+    assert calls == [100, 50]
+
+
+def test_importance_sampling_that_cannot_be_trusted(healthy):
+    model, _ = healthy
+    with torch.no_grad(), restored(model):
+        model.encoder.network.bias.view(2, 6)[0] += 6.0  # q away from the posterior
+        finding = found(model)["importance_sampling"]
+    assert finding.numbers["effective_samples"] < 5
+    assert "importance_sampling" in found(model, evaluation={"effective_samples": {"value": 1.5}})
+
+
+def test_samples_that_are_training_rows(healthy):
+    model, _ = healthy
+    rows = DIGITS.train.rows(slice(None))
+    model.sample = lambda n, c=None, noise=False: rows[:n]
+    try:
+        finding = found(model)["memorisation"]
+    finally:
+        del model.sample
+    assert finding.numbers["share"] > 0.95
+
+
+def test_unseen_rows_are_no_memories(healthy):
+    """Samples as good as can be: other rows of the data."""
+    model, _ = healthy
+    rows = DIGITS.validation.rows(slice(None)).repeat(3, 1, 1, 1)
+    model.sample = lambda n, c=None, noise=False: rows[:n]
+    try:
+        assert "memorisation" not in found(model)
+    finally:
+        del model.sample
+
+
+def test_blurred_samples_are_no_memories(healthy):
+    """The mean of the data lies closer to training rows than test rows do, and to as many unseen rows too."""
+    model, _ = healthy
+    model.sample = lambda n, c=None, noise=False: DIGITS.schema.mean.expand(n, -1, -1, -1)
+    try:
+        assert "memorisation" not in found(model)
+    finally:
+        del model.sample
+
+
+def test_nothing_random_is_left_behind(healthy):
+    model, _ = healthy
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first = diagnose(model, DIGITS, config={"beta": 2.0})
+    assert torch.equal(torch.rand(2), expected)
+    assert first == diagnose(model, DIGITS, config={"beta": 2.0})
+
+
+def test_the_command(tmp_path, capsys):
+    run = tmp_path / "run"
+    options = ["--epochs", "2", "--hidden", "16", "--evaluation-samples", "5", "--beta", "4"]
+    assert main(["train", "digits", "--out", str(run), *options]) == 0
+    assert "effective beta: the loss was not minus the ELBO" in capsys.readouterr().out
+    stored = json.loads((run / "findings.json").read_text())
+    assert "effective_beta" in [f["name"] for f in stored["findings"]]
+    assert main(["doctor", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == stored
+    assert main(["doctor", str(run)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(stored["findings"])
