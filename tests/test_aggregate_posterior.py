@@ -159,13 +159,13 @@ def test_the_parts_sum_to_the_rate(posterior):
         for parameter in vae.encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
     rows = torch.randn(100, 3).double() * 2
-    found, rate = aggregate(vae, rows, samples=6), elbo(vae, rows, samples=200)["kl"]
+    found, rate = aggregate(vae, rows, samples=6 if posterior == "flow" else 500), elbo(vae, rows, samples=200)["kl"]
     assert tuple(found) == (ALL if posterior in ("diagonal", "box") else ALL[:2])
     sums = [found["mutual_information"].value + found["marginal_kl"].value]
     if len(found) == 4:
         sums.append(sum(found[k].value for k in ALL if k != "marginal_kl"))
     assert sums == pytest.approx([sums[0]] * len(sums), abs=1e-9)
-    assert sums[0] == pytest.approx(rate.value, abs=0.1 + 0.02 * rate.value)
+    assert sums[0] == pytest.approx(rate.value, rel=0.15 if posterior == "flow" else 0.03)
     assert 0 < found["mutual_information"].value < math.log(100)
 
 

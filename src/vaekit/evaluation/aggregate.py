@@ -82,7 +82,7 @@ def _parts(model: Model, split: Split, index: Tensor, samples: int, seed: int) -
         draws.append(model.draw(*batch, samples, RowSeeded(q, row_seeds(batch.x, seed))))
     z = torch.cat([draw.z for draw in draws], 1)
     log_qz, log_pz = (torch.cat([cast(Tensor, getattr(d, name)) for d in draws], 1) for name in ("log_qz", "log_pz"))
-    joint, product = (None if t is None else t.view(z.shape[:2]) for t in _mixture(posteriors, z.flatten(0, 1)))
+    joint, product = _mixture(posteriors, z)
     parts = {"mutual_information": log_qz - joint, "marginal_kl": joint - log_pz}
     if product is not None:
         parts["total_correlation"] = joint - product
@@ -98,11 +98,11 @@ def _check_prior(model: Model, c: Tensor | None) -> None:
 
 
 def _mixture(posteriors: list[Distribution], z: Tensor) -> tuple[Tensor, Tensor | None]:
-    """log q(z) and sum_d log q(z_d) at codes z (m, D), each (m,) float64; the second None where q does not factorise."""
+    """log q(z) and sum_d log q(z_d) at codes z (K, n, D), each (K, n) float64; the second None where q does not factorise."""
     n = sum(q.batch_shape[0] for q in posteriors)
     factorised = all(isinstance(q, Independent) and q.reinterpreted_batch_ndims == 1 for q in posteriors)
     joints, products = [], []
-    for some in z.split(max(1, MEMORY // (_TENSORS * n * z[0].numel() * z.element_size()))):
+    for some in z.flatten(0, 1).split(max(1, MEMORY // (_TENSORS * n * z.shape[-1] * z.element_size()))):
         if factorised:
             pairs = torch.cat(
                 [cast(Independent, q).base_dist.log_prob(_beside(some, q)) for q in posteriors], 1
@@ -112,7 +112,8 @@ def _mixture(posteriors: list[Distribution], z: Tensor) -> tuple[Tensor, Tensor 
         else:
             joint = torch.cat([q.log_prob(_beside(some, q)) for q in posteriors], 1).double()
         joints.append(joint.logsumexp(1) - math.log(n))
-    return torch.cat(joints), torch.cat(products) if factorised else None
+    joint = torch.cat(joints).view(z.shape[:2])
+    return joint, torch.cat(products).view(z.shape[:2]) if factorised else None
 
 
 def _beside(z: Tensor, q: Distribution) -> Tensor:
