@@ -17,6 +17,7 @@ from vaekit.evaluation.summary import Figures
 NAMES = {
     "elbo": "ELBO",
     "log_likelihood": "log p(x)",
+    "effective_samples": "effective draws",
     "kl": "KL(q(z|x), p(z)), the rate",
     "distortion": "distortion",
     "active_units": "active units",

@@ -19,7 +19,7 @@ class Estimate:
         value: the figure, averaged over examples.
         standard_error: of `value` as an estimate for new examples of the same kind; None where it has none.
         n: number of examples behind it.
-        unit: "nats", "bits/dim", "dimensions", "accuracy" or "squared error".
+        unit: "nats", "bits/dim", "draws", "dimensions", "accuracy" or "squared error".
         estimator: how it was computed.
         samples: draws of z for each example (K or L), None where none were made.
     """
@@ -51,3 +51,13 @@ def mean_of(values: Tensor | np.ndarray, unit: str, estimator: str, samples: int
     n = len(values)
     error = float(values.std(correction=1)) / math.sqrt(n) if n > 1 else None
     return Estimate(float(values.mean()), error, n, unit, estimator, samples)
+
+
+def median_of(values: Tensor | np.ndarray, unit: str, estimator: str, samples: int | None = None) -> Estimate:
+    """The median of one value per example; its standard error is half the distance of the quantiles 1/2 -+ 1/(2 sqrt(n)),
+    the order statistics that one binomial standard deviation leads to."""
+    values = torch.as_tensor(values).double().numpy()
+    n = len(values)
+    half = 0.5 / math.sqrt(n)
+    low, middle, high = np.quantile(values, [0.5 - half, 0.5, 0.5 + half])
+    return Estimate(float(middle), float(high - low) / 2 if n > 1 else None, n, unit, estimator, samples)

@@ -4,12 +4,14 @@ ELBO            E_q[log p(x|z)] - KL(q(z|x), p(z))              <= log p(x)
 IWAE bound      E log 1/K sum_k p(x, z_k) / q(z_k|x)            between the two, rising with K
 log p(x) by IS  the same average, read as an estimate: its weights are unbiased for p(x), and its bias in nats
                 vanishes like 1/K (Burda, Grosse & Salakhutdinov, ICLR 2016)
+effective draws (sum_k w_k)^2 / sum_k w_k^2, between 1 and K: how many of the K weights count (Kong, 1992)
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from torch.distributions import MixtureSameFamily
 
 from vaekit.data import Batch
 from vaekit.errors import UsageError
-from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.estimate import Estimate, mean_of, median_of
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
 from vaekit.models.base import Model
 from vaekit.models.vqvae import VQVAE
@@ -25,6 +27,9 @@ from vaekit.objectives import elbo as elbo_objective
 
 _BLOCK = 128
 """Draws of one row that are worth a chunk of their own before more rows are added to it."""
+
+MOST_BIAS = 0.05
+"""Nats that the median example's log p(x) may be too low by before the figure is not to be trusted."""
 
 _CODED, _ONE_CODE = "code length -log p(codes)", "bound by the one code of q(z|x), not log p(x)"
 _CLOSED, _SAMPLED, _LAYERED = "closed-form KL", "sampled KL", "KL by layers, in closed form where there is one"
@@ -88,6 +93,20 @@ def log_likelihood_per_example(
         memory: bytes that the largest intermediate results may take at a time; rows and draws are divided to fit.
         seed: of the draws. A row's result depends on the row, the model, K and the seed, not on its company.
     """
+    return importance_sampling(model, rows, samples=samples, memory=memory, seed=seed).log_px
+
+
+class Importance(NamedTuple):
+    """What K weighted draws say of each example: log p(x) in nats and the effective number of draws, (n,) float64 each."""
+
+    log_px: Tensor
+    effective: Tensor
+
+
+def importance_sampling(
+    model: Model, rows: Any, *, samples: int = 1000, memory: int = MEMORY, seed: int = 0
+) -> Importance:
+    """log p(x) and effective draws of every example in one pass; see `log_likelihood_per_example` for the arguments."""
     check_likelihood(model, "log_likelihood")
     _check_samples(samples, memory)
     split = check_rows(rows)
@@ -96,18 +115,53 @@ def log_likelihood_per_example(
         cost = bytes_per_draw(model, next(batches(model, split, 1)))
         size = max(1, min(ROWS, memory // (cost * min(samples, _BLOCK))))
         for batch in batches(model, split, size):
-            results.append(_log_mean_weight(model, batch, samples, max(1, memory // (cost * len(batch.x))), seed))
-    return torch.cat(results)
+            results.append(_weighed(model, batch, samples, max(1, memory // (cost * len(batch.x))), seed))
+    return Importance(*map(torch.cat, zip(*results, strict=True)))
 
 
-def _log_mean_weight(model: Model, batch: Batch, samples: int, chunk: int, seed: int) -> Tensor:
-    """log 1/K sum_k w_k for each row, the encoder run once and the draws taken `chunk` at a time."""
+def _weighed(model: Model, batch: Batch, samples: int, chunk: int, seed: int) -> Importance:
+    """Sums of w_k and w_k^2 for each row, the encoder run once and the draws taken `chunk` at a time."""
     q = seeded_posterior(model, batch, seed)
-    total = torch.full((len(batch.x),), -math.inf, dtype=torch.float64)
+    total = squares = torch.full((len(batch.x),), -math.inf, dtype=torch.float64)
     for start in range(0, samples, chunk):
-        log_w = model.draw(*batch, min(chunk, samples - start), q).log_w
-        total = torch.logaddexp(total, log_w.double().logsumexp(0).cpu())
-    return total - math.log(samples)
+        log_w = model.draw(*batch, min(chunk, samples - start), q).log_w.double()
+        total = torch.logaddexp(total, log_w.logsumexp(0).cpu())
+        squares = torch.logaddexp(squares, (2 * log_w).logsumexp(0).cpu())
+    return Importance(total - math.log(samples), (2 * total - squares).exp())
+
+
+def effective_sample_size(
+    model: Model, rows: Any, *, samples: int = 1000, memory: int = MEMORY, seed: int = 0
+) -> Estimate:
+    """Effective draws of the median example, in draws; see `log_likelihood_per_example` for the arguments."""
+    found = importance_sampling(model, rows, samples=samples, memory=memory, seed=seed)
+    return effective_draws(found, samples)
+
+
+def effective_draws(found: Importance, samples: int) -> Estimate:
+    """Of the median example among those that `importance_sampling` found; its estimator says where they are too few."""
+    middle = median_of(found.effective, "draws", "median of (sum w)^2 / sum w^2", samples)
+    too_few = trust(middle.value, samples) is not None
+    return replace(middle, estimator=middle.estimator + ", too few to trust log p(x)") if too_few else middle
+
+
+def trust(ess: float, samples: int) -> str | None:
+    """What is wrong where importance sampling had too few effective draws, None where it can be trusted.
+
+    The logarithm of the mean of K weights is too low by about (1 / ess - 1 / K) / 2 nats (the delta method), and with few
+    effective draws by more, since the large weights that are missing would have lowered ess: the limit is `MOST_BIAS`.
+
+    Args:
+        ess: effective draws of the median example.
+        samples: K.
+    """
+    bias = 0.5 * (1 / ess - 1 / samples)
+    if bias <= MOST_BIAS:
+        return None
+    return (
+        f"importance sampling: the median example has {ess:.1f} effective draws of {samples:,}, so log p(x) is too low by "
+        f"{bias:.2g} nats or more; take more samples, or annealed importance sampling"
+    )
 
 
 def log_likelihood(model: Model, rows: Any, *, samples: int = 1000, memory: int = MEMORY, seed: int = 0) -> Estimate:
@@ -116,9 +170,14 @@ def log_likelihood(model: Model, rows: Any, *, samples: int = 1000, memory: int 
     Where the posterior is a single code (VQ-VAE) every draw is the same, and the figure is the bound, whatever K is; its
     estimator says so.
     """
-    values = log_likelihood_per_example(model, rows, samples=samples, memory=memory, seed=seed)
+    found = importance_sampling(model, rows, samples=samples, memory=memory, seed=seed)
+    return mean_log_likelihood(model, found, samples)
+
+
+def mean_log_likelihood(model: Model, found: Importance, samples: int) -> Estimate:
+    """The mean over the examples of what `importance_sampling` found."""
     how = _ONE_CODE if isinstance(model, VQVAE) else "importance sampling from q(z|x)"
-    return mean_of(values, "nats", how, samples)
+    return mean_of(found.log_px, "nats", how, samples)
 
 
 def iwae_bound(model: Model, rows: Any, *, samples: int = 50, memory: int = MEMORY, seed: int = 0) -> Estimate:

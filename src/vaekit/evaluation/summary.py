@@ -14,7 +14,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.codebook import codebook_usage
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.latent import active_units, kl_per_dim, kl_per_layer
-from vaekit.evaluation.likelihood import elbo, log_likelihood
+from vaekit.evaluation.likelihood import effective_draws, elbo, importance_sampling, mean_log_likelihood
 from vaekit.evaluation.probes import probes
 from vaekit.evaluation.rows import MEMORY, at_rest, batches, check_rows
 from vaekit.models.base import Model
@@ -37,7 +37,7 @@ def evaluate(
         memory, seed: see `log_likelihood_per_example`.
 
     Returns:
-        For a model with a likelihood elbo, log_likelihood, kl, distortion, active_units, bits_per_dim (where data and
+        For a model with a likelihood elbo, log_likelihood, effective_samples, kl, distortion, active_units, bits_per_dim (where data and
         likelihood are discrete), kl_per_dim and, for a code in layers, kl_per_layer (lists); for others distortion and
         active_units; for all reconstruction_error, and the probes where there are labels. A model with quantised codes has
         perplexity and codes_used in place of active_units, and no log_likelihood: its posterior is one code, so more
@@ -51,7 +51,9 @@ def evaluate(
     if model.has_likelihood:
         figures |= elbo(model, rows, samples=1 if quantised else 10, memory=memory, seed=seed)
         if not quantised:
-            figures["log_likelihood"] = log_likelihood(model, rows, samples=samples, memory=memory, seed=seed)
+            found = importance_sampling(model, rows, samples=samples, memory=memory, seed=seed)
+            figures["log_likelihood"] = mean_log_likelihood(model, found, samples)
+            figures["effective_samples"] = effective_draws(found, samples)
         if _is_discrete(model):
             figures["bits_per_dim"] = _bits_per_dim(figures, data.schema.size)
     else:

@@ -30,6 +30,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "Log-likelihood of an unseen example; its estimate is too low on average, the less so the larger K. "
         "Higher is better.",
     ),
+    "effective_samples": (
+        "Effective draws",
+        "How many of the K weighted draws count for the median example: below about 10, log p(x) is not to be trusted.",
+    ),
     "bits_per_dim": (
         "Bits per dimension",
         "Minus log p(x) in bits for each value of an example: the length of a lossless code. Lower is better.",

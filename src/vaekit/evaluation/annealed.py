@@ -1,0 +1,399 @@
+"""log p(x) by annealed importance sampling, and between two bounds on simulated data by running it both ways.
+
+Neal, "Annealed importance sampling", Statistics and Computing 2001; Wu, Burda, Salakhutdinov & Grosse, "On the
+quantitative analysis of decoder-based generative models", ICLR 2017; Grosse, Ghahramani & Adams, "Sandwiching the marginal
+likelihood using bidirectional Monte Carlo", 2015.
+
+    log f_b(z) = log f_0(z) + b r(z),   f_0 = p(z) or q(z|x),   r(z) = log p(x, z) - log f_0(z),   0 = b_0 < ... < b_T = 1
+    z_0 ~ f_0,   z_t ~ HMC step that keeps f_{b_t},   log w = sum_t (b_t - b_{t-1}) r(z_{t-1})
+    forward    E w = p(x):       log 1/K sum_k w_k      <= log p(x) on average
+    reverse    E 1/w = 1/p(x):   -log 1/K sum_k 1/w_k   >= log p(x) on average, from z_{T-1} ~ p(z|x) back to z_0
+
+Step sizes are learned on chains that are then thrown away, so the chains that count have fixed kernels and stay unbiased.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit.data import Batch
+from vaekit.distributions.seeded import row_seeds
+from vaekit.errors import UsageError
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.likelihood import bytes_per_draw
+from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows
+from vaekit.models.base import LatentModel, Model
+
+Start = Literal["prior", "posterior"]
+
+ACCEPTANCE = 0.65
+"""Share of HMC proposals accepted that step sizes aim at: the best in high dimension (Beskos et al., Bernoulli 2013)."""
+
+_PILOTS, _WARM_UP, _FIRST_STEP = 4, 30, 0.1
+"""Chains that learn the step sizes, moves they make at the first temperature before that counts, and where they begin."""
+
+_GAIN, _WARM_GAIN = 0.5, 1.0
+"""Change of log step size for an acceptance off by 1, at each temperature and while warming up."""
+
+_JITTER = 0.2
+"""A trajectory's step size is off by up to this share, at random: one of a fixed length can come back to its start."""
+
+_BEGIN = 1
+"""Added to a row's seed where its chains begin: the numbers behind z_0 must not come back as its first momentum."""
+
+_LEARN, _FORWARD, _REVERSE = range(3)
+"""What a row's random numbers are for; each has a stream of its own."""
+
+
+class State(NamedTuple):
+    """Codes z (K, B, D), with log f_0 and r there (K, B) and their gradients (K, B, D)."""
+
+    z: Tensor
+    base: Tensor
+    rest: Tensor
+    base_slope: Tensor
+    rest_slope: Tensor
+
+    def log_f(self, b: float) -> Tensor:
+        """log f_b, (K, B)."""
+        return self.base + b * self.rest
+
+    def slope(self, b: float) -> Tensor:
+        """Gradient of log f_b, (K, B, D)."""
+        return self.base_slope + b * self.rest_slope
+
+
+class Path:
+    """The distributions from f_0 to p(x, z) for each row of a batch.
+
+    Args:
+        model: with a prior density and a continuous code.
+        batch: B rows with their conditions.
+        start: f_0 is the prior or the posterior.
+    """
+
+    def __init__(self, model: LatentModel, batch: Batch, start: Start) -> None:
+        self.model, self.batch, self.start = model, batch, start
+        self.prior = _law(model, batch, "prior")
+        self.base = self.prior if start == "prior" else _law(model, batch, start)
+
+    def at(self, z: Tensor) -> State:
+        """Densities and gradients at z (K, B, D)."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            base = self.base.log_prob(z)
+            rest = self.model.decode(z, self.batch.c).log_prob(self.batch.x)
+            if self.start != "prior":
+                rest = rest + self.prior.log_prob(z) - base
+            slopes = [_gradient(value, z) for value in (base, rest)]
+        return State(z.detach(), base.detach(), rest.detach(), *slopes)
+
+    def begin(self, chains: int, seeds: list[int]) -> Tensor:
+        """K = `chains` draws from f_0 for each row, (K, B, D), row i's from a stream made by seeds[i]."""
+        drawn = []
+        for i, seed in enumerate(seeds):
+            torch.manual_seed(seed + _BEGIN)
+            law = self.base if not self.base.batch_shape else _law(self.model, _row(self.batch, i), self.start)
+            drawn.append(law.sample(torch.Size((chains,))).view(chains, -1))
+        return torch.stack(drawn, 1)
+
+
+def leapfrog(path: Path, state: State, momentum: Tensor, b: float, step: Tensor, steps: int) -> tuple[State, Tensor]:
+    """`steps` leapfrog steps of size `step` (K, B) for the energy -log f_b(z) + |momentum|^2 / 2; momentum (K, B, D).
+
+    The map undoes itself when the momentum is turned round, and keeps volume.
+    """
+    e = step.unsqueeze(-1)
+    momentum = momentum + 0.5 * e * state.slope(b)
+    for i in range(steps):
+        state = path.at(state.z + e * momentum)
+        momentum = momentum + (0.5 if i == steps - 1 else 1.0) * e * state.slope(b)
+    return state, momentum
+
+
+def hmc(path: Path, state: State, b: float, step: Tensor, steps: int, noise: Tensor) -> tuple[State, Tensor]:
+    """One Hamiltonian Monte Carlo transition that keeps f_b.
+
+    Args:
+        step: (B,) step size of each row.
+        noise: (K, B, D + 2) standard normal numbers: momentum, acceptance and jitter.
+
+    Returns:
+        The next state, and the probability (K, B) with which the proposal was accepted.
+    """
+    momentum = noise[..., :-2]
+    jitter = 1 + _JITTER * (2 * torch.special.ndtr(noise[..., -1]) - 1)
+    proposed, turned = leapfrog(path, state, momentum, b, jitter * step, steps)
+    change = proposed.log_f(b) - state.log_f(b) + 0.5 * (momentum.square() - turned.square()).sum(-1)
+    # a trajectory that overflowed or left the prior's support has no density to go to
+    change = torch.where(change.isnan(), -math.inf, change)
+    accepted = torch.special.log_ndtr(noise[..., -2]) < change
+    chosen = (
+        torch.where(accepted.view(*accepted.shape, *[1] * (new.dim() - 2)), new, old)
+        for new, old in zip(proposed, state, strict=True)
+    )
+    return State(*chosen), change.clamp_max(0.0).exp()
+
+
+def schedule(temperatures: int) -> list[float]:
+    """b_0 = 0 to b_T = 1, sigmoidal as in Wu et al.: closest together near both ends."""
+    s = torch.sigmoid(torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64))
+    return ((s - s[0]) / (s[-1] - s[0])).tolist()
+
+
+class _Noise:
+    """Standard normal numbers, each row's from a stream of its own."""
+
+    def __init__(self, seeds: list[int], chains: int, like: Tensor) -> None:
+        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+        self.shape, self.like = (chains, like.shape[-1] + 2), like
+
+    def __call__(self) -> Tensor:
+        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators], 1).to(self.like)
+
+
+def _learned_steps(path: Path, betas: list[float], steps: int, seed: int) -> Tensor:
+    """Step sizes (T - 1, B) for b_1 to b_{T-1}, from chains of their own that are adapted on the way."""
+    seeds = _seeds(path, seed, _LEARN)
+    z = path.begin(_PILOTS, seeds)
+    state, noise = path.at(z), _Noise(seeds, _PILOTS, z)
+    size = z.new_full(z.shape[1:2], _FIRST_STEP)
+    found = []
+    for i, b in enumerate([betas[1]] * _WARM_UP + betas[1:-1]):
+        state, rate = hmc(path, state, b, size, steps, noise())
+        if i >= _WARM_UP:
+            found.append(size)
+        size = size * ((_GAIN if i >= _WARM_UP else _WARM_GAIN) * (rate.mean(0) - ACCEPTANCE)).exp()
+    return torch.stack(found) if found else z.new_empty(0, z.shape[1])
+
+
+def _log_weights(path: Path, z: Tensor, betas: list[float], sizes: Tensor, steps: int, seeds: list[int]) -> Tensor:
+    """log w (K, B) in double precision, of chains that start at z; `betas` falling are run in reverse.
+
+    Both ways the weight is the sum of (b_t - b_{t-1}) r(z_{t-1}), with a move at b_t between z_{t-1} and z_t.
+    """
+    state, noise = path.at(z), _Noise(seeds, len(z), z)
+    total = (betas[1] - betas[0]) * state.rest.double()
+    for b, after, size in zip(betas[1:-1], betas[2:], sizes, strict=True):
+        state, _ = hmc(path, state, b, size, steps, noise())
+        total = total + (after - b) * state.rest.double()
+    return total if betas[-1] > betas[0] else -total
+
+
+def annealed_log_weights(
+    model: Model,
+    rows: Any,
+    *,
+    chains: int = 16,
+    temperatures: int = 500,
+    leapfrog: int = 10,
+    start: Start = "prior",
+    memory: int = MEMORY,
+    seed: int = 0,
+) -> Tensor:
+    """log w of every chain and example, (K, n) float64 in nats: each w is an unbiased estimate of p(x).
+
+    Args:
+        rows: a Split, or an array or tensor (n, *shape).
+        chains: K, independent chains for each example.
+        temperatures: T, steps from f_0 to the posterior; T = 1 is importance sampling from f_0.
+        leapfrog: leapfrog steps of each transition.
+        start: f_0 is the "prior", or the "posterior" q(z|x), which needs fewer temperatures where it is good.
+        memory: bytes that the largest intermediate results may take at a time: rows are divided to fit, down to all chains
+            of one row.
+        seed: of the chains. A row's result depends on the row, the model and these arguments, not on its company.
+
+    Raises UsageError for a model without a likelihood or without a continuous code. Neal (2001).
+    """
+    _check(model, chains, temperatures, leapfrog, start, memory)
+    split, betas, found = check_rows(rows), schedule(temperatures), []
+    assert isinstance(model, LatentModel)
+    with at_rest(model):
+        size = _rows_at_a_time(model, next(batches(model, split, 1)), chains, memory)
+        for batch in batches(model, split, size):
+            path = Path(model, batch, start)
+            found.append(_forward(path, betas, chains, leapfrog, seed)[0].cpu())
+    return torch.cat(found, 1)
+
+
+def annealed_importance_sampling_per_example(
+    model: Model,
+    rows: Any,
+    *,
+    chains: int = 16,
+    temperatures: int = 500,
+    leapfrog: int = 10,
+    start: Start = "prior",
+    memory: int = MEMORY,
+    seed: int = 0,
+) -> Tensor:
+    """log p(x) of every example, (n,) float64 in nats; for the arguments see `annealed_log_weights`."""
+    log_w = annealed_log_weights(
+        model,
+        rows,
+        chains=chains,
+        temperatures=temperatures,
+        leapfrog=leapfrog,
+        start=start,
+        memory=memory,
+        seed=seed,
+    )
+    return log_w.logsumexp(0) - math.log(chains)
+
+
+def annealed_importance_sampling(
+    model: Model,
+    rows: Any,
+    *,
+    chains: int = 16,
+    temperatures: int = 500,
+    leapfrog: int = 10,
+    start: Start = "prior",
+    memory: int = MEMORY,
+    seed: int = 0,
+) -> Estimate:
+    """Mean log p(x) in nats by annealed importance sampling, a lower bound on average that closes as T and K grow.
+
+    For the arguments see `annealed_log_weights`. The standard error is over examples.
+    """
+    values = annealed_importance_sampling_per_example(
+        model,
+        rows,
+        chains=chains,
+        temperatures=temperatures,
+        leapfrog=leapfrog,
+        start=start,
+        memory=memory,
+        seed=seed,
+    )
+    return mean_of(values, "nats", _how("annealed importance sampling", start, temperatures, leapfrog), chains)
+
+
+def bidirectional(
+    model: Model,
+    *,
+    n: int = 100,
+    conditions: Tensor | None = None,
+    chains: int = 16,
+    temperatures: int = 500,
+    leapfrog: int = 10,
+    start: Start = "prior",
+    memory: int = MEMORY,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Two bounds on the mean log p(x) of examples simulated from the model, by annealing there and back.
+
+    The z that an example was made from is an exact draw from p(z|x): reverse chains start there, and their bound is an upper
+    one. The gap says how far annealed importance sampling with these arguments can be off on the model's own data
+    (Grosse et al., 2015); it says nothing of real data that the model would never make.
+
+    Args:
+        n: examples to simulate.
+        conditions: (n, C), for a model that takes conditions.
+        chains, temperatures, leapfrog, start, memory, seed: see `annealed_log_weights`; both directions use the same.
+
+    Returns:
+        "lower", "upper" and "gap", their difference, in nats.
+    """
+    _check(model, chains, temperatures, leapfrog, start, memory)
+    assert isinstance(model, LatentModel)
+    _check_conditions(model, n, conditions)
+    betas, lower, upper = schedule(temperatures), [], []
+    with at_rest(model):
+        z, whole = _simulated(model, n, conditions, seed)
+        size = _rows_at_a_time(model, whole, chains, memory)
+        for i in range(0, n, size):
+            path = Path(model, _row(whole, slice(i, i + size)), start)
+            forward, sizes = _forward(path, betas, chains, leapfrog, seed)
+            true = z[i : i + size].expand(chains, -1, -1)
+            back = _log_weights(path, true, betas[::-1], sizes.flip(0), leapfrog, _seeds(path, seed, _REVERSE))
+            lower.append(forward.cpu().logsumexp(0) - math.log(chains))
+            upper.append(math.log(chains) - (-back.cpu()).logsumexp(0))
+    below, above = torch.cat(lower), torch.cat(upper)
+    how = _how("annealed importance sampling of simulated data", start, temperatures, leapfrog)
+    return {
+        "lower": mean_of(below, "nats", f"{how}, forward", chains),
+        "upper": mean_of(above, "nats", f"{how}, reverse", chains),
+        "gap": mean_of(above - below, "nats", f"{how}, reverse less forward", chains),
+    }
+
+
+def _forward(path: Path, betas: list[float], chains: int, leapfrog: int, seed: int) -> tuple[Tensor, Tensor]:
+    """log w (K, B) of forward chains, and the step sizes they used (T - 1, B)."""
+    sizes = _learned_steps(path, betas, leapfrog, seed)
+    seeds = _seeds(path, seed, _FORWARD)
+    return _log_weights(path, path.begin(chains, seeds), betas, sizes, leapfrog, seeds), sizes
+
+
+def _simulated(model: LatentModel, n: int, c: Tensor | None, seed: int) -> tuple[Tensor, Batch]:
+    """Codes (n, D) from the prior and one example of each."""
+    parameter = next(model.parameters())
+    c = None if c is None else c.to(parameter)
+    torch.manual_seed(seed)
+    z = model.prior_codes(n, c)
+    return z, Batch(model.decode(z, c).sample(), c)
+
+
+def _law(model: LatentModel, batch: Batch, name: Start) -> Distribution:
+    """p(z | c) or q(z | x, c) of a batch."""
+    if name == "posterior":
+        return model.posterior(batch.x, batch.c)
+    assert model.prior is not None
+    return model.prior() if batch.c is None else model.prior(batch.c)
+
+
+def _row(batch: Batch, at: int | slice) -> Batch:
+    """Some rows of a batch, one row as a batch of one."""
+    at = slice(at, at + 1) if isinstance(at, int) else at
+    return Batch(batch.x[at], None if batch.c is None else batch.c[at])
+
+
+def _gradient(value: Tensor, z: Tensor) -> Tensor:
+    """Of values (K, B) by z; zero where they do not depend on it, as a uniform density does not."""
+    if not value.requires_grad:
+        return torch.zeros_like(z)
+    (slope,) = torch.autograd.grad(value.sum(), z, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return slope
+
+
+def _seeds(path: Path, seed: int, purpose: int) -> list[int]:
+    return row_seeds(path.batch.x, 3 * seed + purpose)
+
+
+def _rows_at_a_time(model: Model, batch: Batch, chains: int, memory: int) -> int:
+    """Twice what a draw takes: a gradient keeps every layer's output."""
+    return max(1, min(ROWS, memory // (2 * bytes_per_draw(model, batch) * max(chains, _PILOTS))))
+
+
+def _how(what: str, start: str, temperatures: int, leapfrog: int) -> str:
+    law = "p(z)" if start == "prior" else "q(z|x)"
+    return f"{what} from {law}, {temperatures:,} temperatures, {leapfrog} leapfrog steps"
+
+
+def _check(model: Model, chains: int, temperatures: int, leapfrog: int, start: str, memory: int) -> None:
+    check_likelihood(model, "annealed importance sampling")
+    if not isinstance(model, LatentModel):
+        raise UsageError(
+            f"annealed importance sampling: expected a continuous code with a prior density, got {type(model).__name__}; "
+            "take elbo"
+        )
+    counts = {"chains": chains, "temperatures": temperatures, "leapfrog": leapfrog, "memory": memory}
+    for name, value in counts.items():
+        if value < 1:
+            raise UsageError(f"annealed importance sampling: {name} {value}, expected at least 1")
+    if start not in ("prior", "posterior"):
+        raise UsageError(f"annealed importance sampling: start {start!r}, expected prior or posterior")
+
+
+def _check_conditions(model: LatentModel, n: int, c: Tensor | None) -> None:
+    if n < 1:
+        raise UsageError(f"bidirectional: n {n}, expected at least 1 example")
+    expected = (n, model.condition_dim) if model.condition_dim else None
+    got = None if c is None else tuple(c.shape)
+    if expected != got:
+        raise UsageError(f"bidirectional: expected conditions {expected or 'None'}, got {got}; give as many rows as n")
