@@ -258,7 +258,9 @@ def test_importance_sampling_that_cannot_be_trusted(healthy):
     with torch.no_grad(), restored(model):
         model.encoder.network.bias.view(2, 6)[0] += 6.0  # q away from the posterior
         finding = found(model)["importance_sampling"]
-    assert finding.numbers["effective_samples"] < 5
+    numbers = finding.numbers
+    assert numbers["bias"] == pytest.approx((1 / numbers["effective_samples"] - 1 / 200) / 2)
+    assert numbers["bias"] > 0.05
     assert "importance_sampling" in found(model, evaluation={"effective_samples": {"value": 1.5}})
 
 

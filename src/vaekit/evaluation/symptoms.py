@@ -46,7 +46,9 @@ def posterior_collapse(case: Case) -> Finding | None:
     numbers: dict[str, Any] = {"dimensions": idle, "variance": [float(z[:, d].double().var()) for d in idle]}
     numbers |= {} if rates is None else {"kl": [rates[d] for d in idle]}
     most = "" if rates is None else f", at most {max(rates[d] for d in idle):.2g} nats each"
-    if len(idle) == z.shape[1]:
+    if not case.model.has_likelihood:
+        cause, fix = "the decoder does without these dimensions", f"take latent_dim {max(1, z.shape[1] - len(idle))}"
+    elif len(idle) == z.shape[1]:
         cause = "the decoder does without the code: the KL drove the posterior to the prior before the code was of use"
         fix = "let the KL in slowly (warm-up) or leave free bits (free_bits 0.1), and train with a lower learning rate"
     else:
