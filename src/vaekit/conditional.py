@@ -30,6 +30,22 @@ class Parametric(Conditional):
         return self.family(self.network(*given))
 
 
+class Told(Conditional):
+    """A Conditional whose last input, the condition, is brought to scale first.
+
+    A one-hot vector has norm 1 beside a code of norm sqrt(D): unless it is made louder, a decoder learns to read the class
+    off the code instead, and does not draw what it is asked for.
+    """
+
+    def __init__(self, inner: Conditional, scale: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.scale = inner, scale
+
+    def forward(self, *given: Tensor) -> Distribution:
+        *others, c = given
+        return self.inner(*others, self.scale(c))
+
+
 class Standardise(nn.Module):
     """(x - shift) / scale, fixed: what an encoder of real-valued data does first."""
 

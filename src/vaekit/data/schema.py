@@ -30,6 +30,7 @@ class Schema:
         shift, scale: a number, or for vectors one per column; (0, 1) unless the data are real-valued.
         classes: names of the classes in the order of the integer labels, None without labels.
         conditions: names of the values that a conditional model is told; None: it is told the class.
+        condition_shift, condition_scale: where these values lie in the training rows, one for each.
         mean: training mean of each element (`shape`), the start of a decoder's output bias; not part of the JSON,
             because a trained model carries it in its weights.
     """
@@ -43,6 +44,8 @@ class Schema:
     scale: float | tuple[float, ...] = 1.0
     classes: tuple[str, ...] | None = None
     conditions: tuple[str, ...] | None = None
+    condition_shift: float | tuple[float, ...] = 0.0
+    condition_scale: float | tuple[float, ...] = 1.0
     mean: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property

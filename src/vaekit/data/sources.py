@@ -157,7 +157,13 @@ def _assemble(raw: Raw, owner: str, split_seed: int) -> Dataset:
         Split(stored[rows], _at(labels, rows), maximum, False, name, _at(raw.factors, rows), _at(conditions, rows))
         for rows, name in zip(map(torch.from_numpy, parts), ("train", "validation", "test"), strict=True)
     )
-    schema = replace(describe(train.values, maximum, classes), conditions=named)
+    schema = describe(train.values, maximum, classes)
+    if named is not None and train.conditions is not None:
+        shift, scale = train.conditions.mean(0), train.conditions.std(0, correction=0)
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        schema = replace(
+            schema, conditions=named, condition_shift=tuple(shift.tolist()), condition_scale=tuple(scale.tolist())
+        )
     return Dataset(schema, train, validation, test)
 
 
