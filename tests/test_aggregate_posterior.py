@@ -118,7 +118,7 @@ def test_many_rows_of_a_linear_gaussian_reach_its_closed_forms():
 
 def test_the_standard_error_is_the_spread_over_sets_of_rows():
     rng = np.random.default_rng(1)
-    runs = [aggregate(model(Stated()), population(150, rng)) for _ in range(250)]
+    runs = [aggregate(model(Stated()), population(120, rng), samples=2) for _ in range(250)]
     for name in ALL:
         spread = np.std([run[name].value for run in runs])
         said = np.mean([run[name].standard_error for run in runs])

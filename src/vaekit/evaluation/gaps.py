@@ -4,7 +4,7 @@
       inference gap   approximation gap      amortisation gap
 
 q is the encoder's Gaussian, q* the best diagonal Gaussian for that one example, found from q with the decoder fixed. A large
-first term asks for a richer posterior, a large second one for a better encoder. L(q) falls short of log p(x) by KL(q, p(z | x)).
+first term asks for a richer posterior, a large second one for a better encoder. log p(x) - L(q) = KL(q, p(z | x)).
 
 q* is sought by Adam on mean and log-variance, by gradients along the path alone (Roeder, Wu & Duvenaud, NeurIPS 2017),
 whose noise vanishes where q* is exact; elsewhere it leaves q* short by a few thousandths of a nat (0.002 on the linear
