@@ -41,7 +41,7 @@ X, LOG_PX = torch.from_numpy(ROWS), torch.from_numpy(MARGINAL.logpdf(ROWS))
 PRECISION = np.eye(LATENTS) + W.T @ W / VARIANCE
 POSTERIOR_COV = torch.from_numpy(np.linalg.inv(PRECISION))
 POSTERIOR_MEAN = torch.from_numpy((ROWS - B) @ W / VARIANCE @ np.linalg.inv(PRECISION))
-FEW = {"chains": 24, "temperatures": 150, "leapfrog": 5}
+FEW = {"chains": 24, "temperatures": 120, "leapfrog": 4}
 
 
 def linear_model(encoder_std=0.5):
@@ -155,7 +155,7 @@ def test_schedule_rises_from_0_to_1():
 def test_annealed_importance_sampling_is_log_px(start):
     log_w = annealed_log_weights(linear_model(), X, start=start, **FEW)
     found, error = mean_weight(log_w)
-    assert float(error.max()) < 0.4
+    assert float(error.max()) < 0.6
     assert float(((found - LOG_PX) / error).abs().max()) < 4
     estimate = annealed_importance_sampling(linear_model(), X, start=start, **FEW)
     assert estimate.value == pytest.approx(float(found.mean()), abs=1e-12)
@@ -165,9 +165,9 @@ def test_annealed_importance_sampling_is_log_px(start):
 
 def test_weights_are_unbiased_even_with_few_temperatures():
     """E w = p(x) whatever the kernels, which a wrong acceptance or steps that look at their own chain would break."""
-    log_w = annealed_log_weights(linear_model(), X[:2], chains=10_000, temperatures=20, leapfrog=3)
+    log_w = annealed_log_weights(linear_model(), X[:2], chains=5000, temperatures=20, leapfrog=3)
     found, error = mean_weight(log_w)
-    assert float(error.max()) < 0.12
+    assert float(error.max()) < 0.2
     assert float(((found - LOG_PX[:2]) / error).abs().max()) < 4
 
 
@@ -212,33 +212,33 @@ def test_learned_steps_are_accepted_as_often_as_they_should(monkeypatch):
 
 
 def test_bounds_from_both_sides_hold_the_truth_between_them():
-    few = {"n": 150, "chains": 4, "temperatures": 12, "leapfrog": 4}
+    few = {"n": 80, "chains": 4, "temperatures": 12, "leapfrog": 4}
     model = linear_model()
     with torch.random.fork_rng():
         _, simulated = module._simulated(model, few["n"], None, 0)
     truth = MARGINAL.logpdf(simulated.x.numpy())
     found = bidirectional(model, **few)
     lower, upper, gap = (found[k] for k in ("lower", "upper", "gap"))
-    # 150 examples simulated from the marginal itself have its moments
+    # the examples simulated from the marginal itself have its moments
     assert truth.mean() == pytest.approx(-MARGINAL.entropy(), abs=4 * truth.std() / math.sqrt(few["n"]))
     assert gap.value == pytest.approx(upper.value - lower.value, abs=1e-9)
     assert gap.value > 4 * gap.standard_error
     assert lower.value < truth.mean() < upper.value
-    closer = bidirectional(model, **few | {"temperatures": 250, "chains": 8})
-    assert closer["gap"].value < 0.25 * gap.value
-    assert closer["lower"].value == pytest.approx(truth.mean(), abs=0.15)
-    assert closer["upper"].value == pytest.approx(truth.mean(), abs=0.15)
+    closer = bidirectional(model, **few | {"temperatures": 120, "chains": 8})
+    assert closer["gap"].value < 0.35 * gap.value
+    assert closer["lower"].value == pytest.approx(truth.mean(), abs=0.3)
+    assert closer["upper"].value == pytest.approx(truth.mean(), abs=0.3)
 
 
 def test_reverse_weights_are_unbiased_for_one_over_px():
-    model, n, betas = linear_model(0.35), 2000, schedule(40)
+    model, n, betas = linear_model(0.35), 1000, schedule(40)
     root = torch.linalg.cholesky(POSTERIOR_COV)
     p = Path(model, vk.Batch(X[:1].expand(n, -1)), "posterior")
     z = POSTERIOR_MEAN[0] + torch.randn(1, n, LATENTS, dtype=torch.float64) @ root.T
     sizes = torch.full((39, n), 0.25, dtype=torch.float64)
     log_w = module._log_weights(p, z, betas[::-1], sizes, 2, list(range(n)))
     found, error = mean_weight(-log_w.T)
-    assert float(error) < 0.1
+    assert float(error) < 0.15
     assert float((-found - LOG_PX[0]).abs() / error) < 4
 
 
@@ -275,7 +275,7 @@ def test_effective_draws_of_a_narrow_gaussian_target(memory):
 
 def test_median_has_the_error_of_a_median():
     rng = np.random.default_rng(0)
-    draws = rng.exponential(size=(2000, 101))
+    draws = rng.exponential(size=(1000, 101))
     single = [effective_draws(_found(row), 10**6).standard_error for row in draws[:200]]
     assert np.mean(single) == pytest.approx(np.median(draws, 1).std(), rel=0.1)
 
@@ -306,7 +306,7 @@ def test_on_a_trained_vae_elbo_is_below_importance_sampling_is_below_annealing()
     x = (rng.random((600, 12)) < 1 / (1 + np.exp(-3 * np.sin(z @ rng.normal(size=(2, 12)))))).astype(np.uint8)
     data = vk.load(x)
     model = vk.models.vae(data.schema, latent_dim=2, hidden=(16,))
-    vk.fit(model, data, epochs=15, batch_size=50, learning_rate=0.01, progress=False)
+    vk.fit(model, data, epochs=8, batch_size=50, learning_rate=0.01, progress=False)
     rows = data.train.values[:30]
     bound = evaluate_elbo(model, rows, samples=200)["elbo"].value
     sampled = importance_sampling(model, rows, samples=3)
@@ -336,9 +336,8 @@ def test_other_priors_agree_with_many_draws_from_the_prior(keywords):
         model.decoder.network.out.weight.mul_(4)
     rows = torch.from_numpy(x[:6]).double()
     exact, its_error = mean_weight(weights_of_the_prior(model, rows))
-    for start in ("prior", "posterior"):
-        found, error = mean_weight(annealed_log_weights(model, rows, start=start, **FEW))
-        assert float(((found - exact) / (error + its_error)).abs().max()) < 4
+    found, error = mean_weight(annealed_log_weights(model, rows, **FEW))
+    assert float(((found - exact) / (error + its_error)).abs().max()) < 4
 
 
 def test_conditions_reach_prior_and_decoder():
@@ -348,7 +347,8 @@ def test_conditions_reach_prior_and_decoder():
     data = vk.load(x, labels=labels)
     model = vk.models.cvae(data.schema, latent_dim=2, prior="conditional", hidden=(8,)).double()
     with torch.no_grad():
-        model.prior.network.out.weight.normal_()
+        for parameter in model.prior.parameters():
+            parameter.normal_(0, 0.5)
     split = data.train
     c = torch.eye(3, dtype=torch.float64)[split.labels[:8].long()]
     exact, its_error = mean_weight(weights_of_the_prior(model, split.values[:8].double(), c))

@@ -37,11 +37,11 @@ def evaluate(
         memory, seed: see `log_likelihood_per_example`.
 
     Returns:
-        For a model with a likelihood elbo, log_likelihood, effective_samples, kl, distortion, active_units, bits_per_dim (where data and
-        likelihood are discrete), kl_per_dim and, for a code in layers, kl_per_layer (lists); for others distortion and
-        active_units; for all reconstruction_error, and the probes where there are labels. A model with quantised codes has
-        perplexity and codes_used in place of active_units, and no log_likelihood: its posterior is one code, so more
-        draws say no more than elbo does.
+        For a model with a likelihood elbo, log_likelihood, effective_samples, kl, distortion, active_units,
+        bits_per_dim (where data and likelihood are discrete), kl_per_dim and, for a code in layers, kl_per_layer
+        (lists); for others distortion and active_units; for all reconstruction_error, and the probes where there are
+        labels. A model with quantised codes has perplexity and codes_used in place of active_units, and no
+        log_likelihood: its posterior is one code, so more draws say no more than elbo does.
     """
     rows = data.test if split is None else split
     if rows is None:
