@@ -171,6 +171,16 @@ def test_weights_are_unbiased_even_with_few_temperatures():
     assert float(((found - LOG_PX[:2]) / error).abs().max()) < 4
 
 
+def test_single_chains_begin_and_move_by_different_numbers():
+    """A z_0 made of the numbers of its first momentum would bias the weights: one chain a row draws them most alike."""
+    n, betas = 1500, schedule(6)
+    p, seeds = Path(linear_model(), vk.Batch(X[:1].expand(n, -1)), "posterior"), list(range(n))
+    sizes = torch.full((5, n), 0.2, dtype=torch.float64)
+    found, error = mean_weight(module._log_weights(p, p.begin(1, seeds), betas, sizes, 3, seeds).T)
+    assert float(error) < 0.1
+    assert float((found - LOG_PX[0]).abs() / error) < 4
+
+
 def test_one_temperature_is_importance_sampling():
     log_w = annealed_log_weights(linear_model(), X, chains=3, temperatures=1, start="posterior", seed=4)
     p = path("posterior")
