@@ -180,6 +180,7 @@ def test_a_warm_up_longer_than_the_run(healthy):
     assert "warm_up" in found(model, config={"warm_up": 20, "epochs": 30}, history=curve([-1.0] * 10))  # stopped early
     rising = found(model, config={"beta": 4.0}, history=curve([-3.0, -2.0], beta=[0.0, 2.0]))["warm_up"]
     assert rising.numbers["beta"] == 2
+    assert "warm_up" not in found(model, config={"beta": 4.0}, history=curve([-3.0, -2.0], beta=[0.0, 4.0]))
     assert "warm_up" not in found(model, config={"warm_up": 10, "epochs": 10}, history=curve([-1.0] * 10, [1.0] * 10))
 
 
@@ -220,7 +221,8 @@ def test_a_bound_that_still_rises():
 def test_the_slope_is_told_from_its_noise(healthy):
     model, _ = healthy
     noise = torch.randn(40, generator=torch.Generator().manual_seed(0)).tolist()
-    assert "underfitting" not in found(model, history=curve([-93 + 2 * e for e in noise]))
+    for rows in (noise, noise[::-1]):  # whichever way the noise slopes
+        assert "underfitting" not in found(model, history=curve([-93 + 5 * e for e in rows]))
     steep = found(model, history=curve([-200 + 2 * i + 0.1 * e for i, e in enumerate(noise)]))["underfitting"]
     assert steep.numbers["slope"] == pytest.approx(2, abs=4 * steep.numbers["slope_error"])
 
