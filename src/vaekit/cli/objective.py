@@ -115,7 +115,8 @@ def _kl(o: Options) -> str:
     """How the KL is taken: some posteriors and priors have no closed form."""
     if o["kl"] != "auto":
         return str(o["kl"])
-    known = o.get("posterior", "diagonal") != "flow" and o.get("prior", "normal") in ("normal", "uniform", "conditional")
+    closed = ("normal", "uniform", "conditional")
+    known = o.get("posterior", "diagonal") != "flow" and o.get("prior", "normal") in closed
     return "sampled" if o["gradient"] == "path" else "closed" if known else "sampled (it has no closed form)"
 
 

@@ -145,6 +145,11 @@ def effective_draws(found: Importance, samples: int) -> Estimate:
     return replace(middle, estimator=middle.estimator + ", too few to trust log p(x)") if too_few else middle
 
 
+def bias_of(ess: float, samples: int) -> float:
+    """Nats that the logarithm of the mean of K weights is too low by, about: (1 / ess - 1 / K) / 2."""
+    return 0.5 * (1 / ess - 1 / samples)
+
+
 def trust(ess: float, samples: int) -> str | None:
     """What is wrong where importance sampling had too few effective draws, None where it can be trusted.
 
@@ -155,7 +160,7 @@ def trust(ess: float, samples: int) -> str | None:
         ess: effective draws of the median example.
         samples: K.
     """
-    bias = 0.5 * (1 / ess - 1 / samples)
+    bias = bias_of(ess, samples)
     if bias <= MOST_BIAS:
         return None
     return (

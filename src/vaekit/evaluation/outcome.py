@@ -10,12 +10,10 @@ from torch import Tensor
 
 from vaekit.evaluation.codebook import usage, vocabulary
 from vaekit.evaluation.findings import Case, Finding, listed
+from vaekit.evaluation.likelihood import MOST_BIAS, bias_of
 from vaekit.evaluation.rows import batch_at, seeded_posterior
 from vaekit.evaluation.samples import memorisation
 from vaekit.models.vqvae import VQVAE
-
-MOST_BIAS = 0.05
-"""Nats that the median example's log p(x) may be too low by, (1 / effective - 1 / K) / 2 by the delta method."""
 
 
 def dead_codes(case: Case) -> Finding | None:
@@ -47,7 +45,7 @@ def importance_sampling(case: Case) -> Finding | None:
     effective = known.get("value") if isinstance(known, Mapping) else None
     if effective is None:
         effective = float(_effective(case, draws).median())
-    bias = (1 / effective - 1 / draws) / 2
+    bias = bias_of(effective, draws)
     if bias <= MOST_BIAS:
         return None
     return Finding(
