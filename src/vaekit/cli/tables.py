@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vaekit.evaluation import Estimate
-from vaekit.evaluation.summary import Figures
+from vaekit.evaluation.figures import Figures
 
 NAMES = {
     "elbo": "ELBO",

@@ -35,7 +35,7 @@ class Schema:
             because a trained model carries it in its weights.
     """
 
-    kind: Literal["image", "vector"]
+    kind: Literal["image", "vector", "text"]
     shape: tuple[int, ...]
     levels: int | None = None
     low: float = 0.0

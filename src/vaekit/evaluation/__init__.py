@@ -10,6 +10,7 @@ from vaekit.evaluation.annealed import (
 from vaekit.evaluation.codebook import codebook_usage
 from vaekit.evaluation.doctor import diagnose
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.figures import reconstruction_error
 from vaekit.evaluation.findings import Finding
 from vaekit.evaluation.gaps import gaps
 from vaekit.evaluation.latent import active_dimensions, active_units, codes, kl_per_dim, kl_per_layer
@@ -23,7 +24,7 @@ from vaekit.evaluation.likelihood import (
     trust,
 )
 from vaekit.evaluation.probes import probes
-from vaekit.evaluation.summary import evaluate, reconstruction_error, to_json
+from vaekit.evaluation.summary import evaluate, to_json
 
 __all__ = [
     "Estimate",

@@ -21,11 +21,15 @@ from vaekit.updates import Update
 class Model(nn.Module, ABC):
     """A latent-variable model p(x, z | c) with its inference q(z | x, c).
 
-    `latent_dim` is the number of latent dimensions; `has_likelihood` is False for models that define no log p(x).
+    What it can do is said by its attributes: `latent_dim` is the number of latent dimensions; `has_likelihood` is False
+    for models that define no log p(x); `has_posterior` is False for models that cannot encode; `quantised` is True where a
+    code is one of finitely many, so that the posterior is that one code.
     """
 
     latent_dim: int
     has_likelihood: bool = True
+    has_posterior: bool = True
+    quantised: bool = False
     condition_dim: int = 0
     """Number of values in a condition c; 0 for a model that takes none."""
 

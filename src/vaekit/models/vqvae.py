@@ -51,6 +51,8 @@ class VQVAE(Model):
         prior: p(codes), over (N, L).
     """
 
+    quantised = True
+
     def __init__(self, encoder: nn.Module, quantiser: Quantiser, decoder: Conditional, prior: CodePrior) -> None:
         super().__init__()
         self.encoder, self.quantiser, self.decoder, self.prior = encoder, quantiser, decoder, prior

@@ -1,0 +1,125 @@
+"""The figures of `evaluate`, a function for each group: it answers for the models it applies to, with {} for others."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vaekit.data import Dataset, Split
+from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
+from vaekit.errors import UsageError
+from vaekit.evaluation.codebook import codebook_usage
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.latent import active_units, kl_per_dim, kl_per_layer
+from vaekit.evaluation.likelihood import effective_draws, elbo, importance_sampling, mean_log_likelihood
+from vaekit.evaluation.probes import probes
+from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.models.base import Model
+from vaekit.models.recipes import Origin
+from vaekit.objectives import reconstruction
+
+Figures = dict[str, Estimate | list[Estimate]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: the figures of a `model` on `rows`; the arguments of `evaluate`."""
+
+    model: Model
+    data: Dataset
+    rows: Split
+    samples: int
+    memory: int
+    seed: int
+
+
+def likelihood(asked: Question) -> Figures:
+    """The bound and its terms, log p(x), and bits per dimension; for models with a likelihood."""
+    model, how = asked.model, {"memory": asked.memory, "seed": asked.seed}
+    if not model.has_likelihood:
+        return {}
+    figures: Figures = {}
+    figures |= elbo(model, asked.rows, samples=1 if model.quantised else 10, **how)
+    if not model.quantised:
+        found = importance_sampling(model, asked.rows, samples=asked.samples, **how)
+        figures["log_likelihood"] = mean_log_likelihood(model, found, asked.samples)
+        figures["effective_samples"] = effective_draws(found, asked.samples)
+    if _is_discrete(model):
+        figures["bits_per_dim"] = _bits_per_dim(figures, asked.data.schema.size)
+    return figures
+
+
+def plain_distortion(asked: Question) -> Figures:
+    """-log p(x|z) at the encoder's code, where the bound does not hold it already."""
+    if asked.model.has_likelihood or not asked.model.has_posterior:
+        return {}
+    split = check_rows(asked.rows)
+    with at_rest(asked.model):
+        values = [reconstruction(asked.model, batch).distortion.cpu() for batch in batches(asked.model, split)]
+    return {"distortion": mean_of(torch.cat(values), "nats", "-log p(x|z) at the encoder's code")}
+
+
+def reconstructed(asked: Question) -> Figures:
+    """Squared error of reconstructions."""
+    if not asked.model.has_posterior or asked.data.schema.kind == "text":
+        return {}
+    return {"reconstruction_error": reconstruction_error(asked.model, asked.rows)}
+
+
+def code_usage(asked: Question) -> Figures:
+    """Active units, or how much of a codebook is used."""
+    if not asked.model.has_posterior:
+        return {}
+    figures: Figures = {}
+    if asked.model.quantised:
+        figures |= codebook_usage(asked.model, asked.rows)
+    elif asked.model.latent_dim:
+        figures["active_units"] = active_units(asked.model, asked.rows)
+    return figures
+
+
+def probed(asked: Question) -> Figures:
+    """Accuracy of simple classifiers of the codes and of the examples, where there are labels."""
+    if not asked.model.has_posterior or asked.data.schema.kind == "text":
+        return {}
+    return dict(probes(asked.model, Dataset(asked.data.schema, asked.data.train, test=asked.rows)))
+
+
+def kl_parts(asked: Question) -> Figures:
+    """The KL of each dimension and of each layer, where there is a closed form or a layer."""
+    model, figures = asked.model, Figures()
+    if not model.has_likelihood or not model.latent_dim:
+        return figures
+    with contextlib.suppress(UsageError):  # where no dimension has a closed form the total alone stands in "kl"
+        figures["kl_per_dim"] = kl_per_dim(model, asked.rows, seed=asked.seed)
+    with contextlib.suppress(UsageError):  # a code without layers has none
+        figures["kl_per_layer"] = kl_per_layer(model, asked.rows, seed=asked.seed)
+    return figures
+
+
+def reconstruction_error(model: Model, rows: Any) -> Estimate:
+    """Mean squared difference per element between an example and its reconstruction."""
+    split = check_rows(rows)
+    with at_rest(model):
+        errors = [(model.reconstruct(x, c) - x).square().flatten(1).mean(1).cpu() for x, c in batches(model, split)]
+    return mean_of(torch.cat(errors), "squared error", "mean over elements, code at the posterior mean")
+
+
+def _is_discrete(model: Model) -> bool:
+    origin = getattr(model, "origin", None)
+    if not isinstance(origin, Origin) or "likelihood" not in origin.arguments:
+        return False
+    return choose_likelihood(origin.arguments["likelihood"], origin.schema) in DISCRETE
+
+
+def _bits_per_dim(figures: Figures, size: int) -> Estimate:
+    """From log p(x), or from the bound where that is all there is."""
+    bound = "log_likelihood" not in figures
+    nats = figures["elbo" if bound else "log_likelihood"]
+    assert isinstance(nats, Estimate)
+    how = "minus the bound in bits / dimensions" if bound else "-log2 p(x) / dimensions, importance sampling"
+    return nats.scaled(-1 / (size * math.log(2)), "bits/dim", how)
