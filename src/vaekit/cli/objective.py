@@ -106,9 +106,14 @@ def _gradient(options: Options) -> str:
 
 def _elbo(o: Options) -> str:
     charge = "" if o["capacity"] is None else f" on |rate - {o['capacity']:g}|"
-    free = f" · {o['free_bits']:g} nats free per dimension" if o["free_bits"] else ""
+    free = f" · {o['free_bits']:g} nats free per {_free(o)}" if o["free_bits"] else ""
     beta = f"effective beta {o['beta']:g}{charge}"
     return f"elbo in nats, summed over dimensions: {beta} · L = {o['samples']} · KL {_kl(o)}{free}{_gradient(o)}"
+
+
+def _free(o: Options) -> str:
+    over = "the mean over the batch" if o["free_bits_over"] == "batch" else "each example"
+    return f"{o['free_bits_per']} of {over}"
 
 
 def _kl(o: Options) -> str:

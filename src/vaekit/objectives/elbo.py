@@ -3,7 +3,7 @@
     log p(x) >= E_q[log p(x|z)] - KL(q(z|x), p(z))                  Kingma & Welling, ICLR 2014
     loss = distortion + beta * rate                                 Higgins et al., "beta-VAE", ICLR 2017
     loss = distortion + beta * |rate - C|                           Burgess et al., 2018
-    loss = distortion + beta * sum_d max(rate_d, free bits)         Kingma et al., NeurIPS 2016
+    loss = distortion + beta * sum_d max(rate_d, free bits)         Kingma et al., NeurIPS 2016; see free_bits.py
 
 The gradient of E_q[f(z)], f = -log p(x|z) + beta (log q(z|x) - log p(z)), with respect to the encoder's parameters phi:
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -28,6 +28,7 @@ from vaekit.data import Batch
 from vaekit.distributions.wrapped import PathDerivative, ScoreFunction
 from vaekit.errors import UsageError
 from vaekit.objectives.draw import Draw, Drawing, Inferring, Terms, check_count, rate_of
+from vaekit.objectives.free_bits import Over, Per, free
 
 Gradient = Literal["reparameterised", "path", "score"]
 
@@ -47,6 +48,8 @@ def elbo(
     samples: int = 1,
     kl: Literal["auto", "closed", "sampled"] = "auto",
     free_bits: float = 0.0,
+    free_bits_per: Per = "dimension",
+    free_bits_over: Over = "example",
     capacity: float | None = None,
     gradient: Gradient = "reparameterised",
 ) -> Terms:
@@ -56,9 +59,10 @@ def elbo(
         beta: weight of the rate; 1 is the bound itself.
         samples: L, draws of z for each example.
         kl: "closed"; "sampled", E_q[log q(z|x) - log p(z)] by the draws; or "auto", closed where there is a closed form.
-        free_bits: nats of each latent dimension's KL, for each example, that cost nothing: below them it is held at
-            this constant and has no gradient (Kingma et al., NeurIPS 2016, here without their average over a
-            minibatch, so that the loss does not depend on how a batch is split).
+        free_bits: nats of the KL that cost nothing: below them it is held at this constant and has no gradient.
+        free_bits_per: what they are counted for: each latent "dimension", or the whole "code".
+        free_bits_over: whose KL is held against them: that of each "example", so that the loss does not depend on how a
+            batch is split, or the mean over the "batch" (Kingma et al., NeurIPS 2016).
         capacity: C, nats that each example's rate is held at: beta weighs |rate - C| (Burgess et al., 2018, here for each
             example). Left out, the rate itself is charged.
         gradient: "reparameterised"; "path", without the score (its KL is sampled: a closed one has none); or "score",
@@ -72,13 +76,18 @@ def elbo(
     check_count("samples", samples)
     _check(beta, free_bits, capacity, kl, gradient)
     kl = "sampled" if gradient == "path" else kl
+    _check_free_bits(free_bits, free_bits_per, free_bits_over, kl)
     draw = drawn(model, batch, samples, WRAPPERS[gradient])
     distortion, rate = -draw.log_px.mean(0), rate_of(draw, kl)
-    loss = distortion + beta * _charged(draw, rate, kl, free_bits, capacity)
+    charged = rate if capacity is None else (rate - capacity).abs()
+    if free_bits:
+        charged = free(draw, rate, free_bits, free_bits_per, free_bits_over)
+    loss = distortion + beta * charged
     if gradient == "score":
         sampled = kl == "sampled" or draw.kl is None
-        if sampled and capacity is not None:
-            raise UsageError("capacity: the score gradient of a sampled KL is not linear in it; take another gradient")
+        if sampled and (capacity is not None or free_bits):
+            named = "free_bits" if free_bits else "capacity"
+            raise UsageError(f"{named}: the score gradient of a sampled KL is not linear in it; take another gradient")
         loss = loss + _score(draw, beta, sampled)
     return Terms(loss, rate, distortion)
 
@@ -91,17 +100,6 @@ def drawn(
         return model.draw(batch.x, batch.c, samples)
     inferring = cast(Inferring, model)
     return inferring.draw(batch.x, batch.c, samples, wrap(inferring.posterior(batch.x, batch.c)))
-
-
-def _charged(draw: Draw, rate: Tensor, kl: str, free_bits: float, capacity: float | None) -> Tensor:
-    """What is charged of the rate, (B,): the rate itself, its distance from the capacity, or it with free bits."""
-    if capacity is not None:
-        return (rate - capacity).abs()
-    if not free_bits:
-        return rate
-    if kl == "sampled" or draw.kl_per_dim is None:
-        raise UsageError(f"free_bits {free_bits}: needs a positive number and a closed KL for each dimension")
-    return draw.kl_per_dim.clamp_min(free_bits).sum(-1)
 
 
 def _score(draw: Draw, beta: float, sampled: bool) -> Tensor:
@@ -119,8 +117,6 @@ def _score(draw: Draw, beta: float, sampled: bool) -> Tensor:
 def _check(beta: float, free_bits: float, capacity: float | None, kl: str, gradient: str) -> None:
     if not 0 <= beta < math.inf:
         raise UsageError(f"beta {beta}: expected a number of at least 0")
-    if not 0 <= free_bits < math.inf:
-        raise UsageError(f"free_bits {free_bits}: needs a positive number and a closed KL for each dimension")
     if gradient not in WRAPPERS:
         raise UsageError(f"gradient {gradient!r}: expected one of {', '.join(WRAPPERS)}")
     if gradient == "path" and kl == "closed":
@@ -129,3 +125,17 @@ def _check(beta: float, free_bits: float, capacity: float | None, kl: str, gradi
         raise UsageError(f"capacity {capacity}: expected a number of nats of at least 0")
     if capacity is not None and free_bits:
         raise UsageError("capacity and free_bits do not go together; leave one out")
+
+
+def _check_free_bits(free_bits: float, per: str, over: str, kl: str) -> None:
+    if not 0 <= free_bits < math.inf:
+        raise UsageError(f"free_bits {free_bits}: expected a number of nats of at least 0")
+    if per not in get_args(Per):
+        raise UsageError(f"free_bits_per {per!r}: expected one of {', '.join(get_args(Per))}")
+    if over not in get_args(Over):
+        raise UsageError(f"free_bits_over {over!r}: expected one of {', '.join(get_args(Over))}")
+    if free_bits and kl == "sampled" and (per == "dimension" or over == "example"):
+        raise UsageError(
+            f"free_bits {free_bits}: a sampled KL is too noisy to be held against them; take a closed one, or free bits "
+            "per code over the batch"
+        )

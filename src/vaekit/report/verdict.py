@@ -188,7 +188,8 @@ def _objective(contents: Contents) -> list[Finding]:
         found.append(Finding(f"Trained to hold each example's rate at {contents.config['capacity']:g} nats."))
     if finite(contents.config.get("free_bits")):
         bits = f"{contents.config['free_bits']:g}"
-        found.append(Finding(f"Trained with {bits} free nats for each dimension, which its loss does not charge."))
+        per = {"code": "the whole code"}.get(str(contents.config.get("free_bits_per")), "each dimension")
+        found.append(Finding(f"Trained with {bits} free nats for {per}, which its loss does not charge."))
     if contents.beta != 1:
         found.append(
             Finding(f"Trained with β = {asked}: the loss was not minus the ELBO. All figures here are at β = 1.")
