@@ -15,6 +15,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
 from vaekit.objectives import Terms, elbo
+from vaekit.training.clock import Clock, cosine_by
 from vaekit.training.denormals import run_flushed, threads_for
 from vaekit.training.engine import Device, Precision, make_accelerator
 from vaekit.training.history import History, Record
@@ -31,6 +32,7 @@ def fit(
     objective: Callable[..., Terms] | None = None,
     *,
     epochs: int = 20,
+    seconds: float | None = None,
     batch_size: int = 128,
     learning_rate: float | Schedule = 1e-3,
     learning_rate_decay: Literal["none", "cosine"] = "none",
@@ -42,6 +44,7 @@ def fit(
     device: Device = "auto",
     precision: Precision = "no",
     on_epoch: Callable[[Record], None] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
     progress: bool | Progress = True,
 ) -> History:
     """Train `model` in place.
@@ -52,8 +55,10 @@ def fit(
             The model says what players it makes (`Model.updates`). A keyword `dataset_size` that is None is set to the
             number of training rows.
         epochs, batch_size: passes over the training rows, and rows per step over all processes together.
+        seconds: of optimiser steps, in place of `epochs`: training ends after so many, in the middle of an epoch if need be.
+            Validation and what is called between the steps do not count.
         learning_rate: of Adam; a number or a function of the step.
-        learning_rate_decay: "cosine" takes a number down to 0 over the whole training.
+        learning_rate_decay: "cosine" takes a number down to 0 over the whole training, by `seconds` where these are given.
         schedules: keywords of the objective that are functions of the step, for example
             {"beta": schedules.linear(0.0, 1.0, steps=1000)}.
         updates: the players themselves, in place of an objective (see `Update`).
@@ -63,6 +68,7 @@ def fit(
         device: "auto" takes an accelerator where there is one.
         precision: "bf16" or "fp16" for mixed precision.
         on_epoch: called with each epoch's record.
+        on_step: called after every optimiser step with the number of steps made and the seconds they took, its own not counted.
         progress: a bar on the terminal, or an object that shows it elsewhere.
 
     Returns:
@@ -75,7 +81,7 @@ def fit(
         UsageError, DataError: arguments or data that cannot be right.
     """
     dataset = _as_dataset(data)
-    check_numbers(epochs=epochs, batch_size=batch_size, patience=patience, gradient_clip=gradient_clip)
+    check_numbers(epochs=epochs, seconds=seconds, batch_size=batch_size, patience=patience, gradient_clip=gradient_clip)
     if not callable(learning_rate):
         check_numbers(learning_rate=learning_rate)
     if learning_rate_decay not in ("none", "cosine") or (learning_rate_decay != "none" and callable(learning_rate)):
@@ -89,16 +95,22 @@ def fit(
     _check_fits(model, dataset)
     if updates is not None and (objective is not None or schedules):
         raise UsageError("fit: give either updates, or an objective with its schedules")
+    clock = Clock()
     if learning_rate_decay == "cosine" and not callable(learning_rate):
-        learning_rate = cosine(learning_rate, 0.0, epochs * steps_per_epoch(len(dataset.train), batch_size))
+        steps = epochs * steps_per_epoch(len(dataset.train), batch_size)
+        start = learning_rate
+        learning_rate = cosine(start, 0.0, steps) if seconds is None else cosine_by(clock, start, 0.0, seconds)
     chosen = updates or _players_of(model, dataset, objective or elbo, schedules or {})
     accelerator = make_accelerator(device, precision)
+    if seconds is not None and accelerator.num_processes > 1:
+        raise UsageError(f"seconds {seconds}: several processes cannot agree when time is up; give epochs")
     model.to(accelerator.device)
     players = [Player(model, update, learning_rate, alone=len(chosen) == 1) for update in chosen]
-    shown = (Bar(model.has_likelihood) if progress else Silent()) if isinstance(progress, bool) else progress
+    shown = (Bar() if progress else Silent()) if isinstance(progress, bool) else progress
     training = Training(
-        model, dataset, players, accelerator, epochs, batch_size, gradient_clip, patience, seed, shown, on_epoch
-    )
+        model, dataset, players, accelerator, epochs, batch_size, gradient_clip, patience, seed, shown, on_epoch,
+        seconds, on_step, clock,
+    )  # fmt: skip
     return run_flushed(training.run, threads_for(model, batch_size))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -12,11 +13,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vaekit.data import Batch, Dataset
+from vaekit.data import Batch, Dataset, Split
 from vaekit.data.batches import epoch_batches, steps_per_epoch
 from vaekit.errors import TrainingError
 from vaekit.models.base import Model
 from vaekit.objectives import Terms, elbo, reconstruction
+from vaekit.training.clock import Clock
 from vaekit.training.history import History, Record
 from vaekit.training.progress import Progress
 from vaekit.training.update import Player, restore_gradients
@@ -42,6 +44,9 @@ class Training:
     seed: int
     progress: Progress
     on_epoch: Callable[[Record], None] | None
+    limit: float | None = None
+    on_step: Callable[[int, float], None] | None = None
+    clock: Clock = field(default_factory=Clock)
     step: int = 0
     history: History = field(default_factory=History)
 
@@ -57,12 +62,13 @@ class Training:
             self.accelerator.prepare_optimizer(p.optimizer) if scaled else p.optimizer for p in self.players
         ]
         self.good, self.good_epoch, self.best = self._snapshot(), 0, -math.inf
-        self.progress.start(self.epochs * self.steps)
+        self.progress.start(self.epochs * self.steps if self.limit is None else None)
+        epochs = range(1, self.epochs + 1) if self.limit is None else itertools.count(1)
         try:
             with torch.random.fork_rng():
-                for epoch in range(1, self.epochs + 1):
+                for epoch in epochs:
                     self._epoch(epoch, stop)
-                    if stop.is_set() or self._finish_epoch(epoch):
+                    if stop.is_set() or self._finish_epoch(epoch) or self._time_is_up():
                         break
         finally:
             self.progress.stop()
@@ -78,8 +84,8 @@ class Training:
         # noise is a function of (seed, epoch) and the process, so that an epoch can be repeated on its own
         torch.manual_seed(hash((self.seed, epoch, share[0])) & 0x7FFFFFFF)
         self.model.train()
-        self.means = torch.zeros(self.steps, 3, device=accelerator.device)
-        self.acted = torch.zeros(self.steps, dtype=torch.bool)
+        self.means = torch.zeros(len(self.players), self.steps, 3, device=accelerator.device)
+        self.acted = torch.zeros(len(self.players), self.steps, dtype=torch.bool)
         self.epoch, self.started, self.at, self.seen = epoch, time.perf_counter(), 0, 0
         batches = epoch_batches(
             self.data.train,
@@ -90,29 +96,38 @@ class Training:
             share=share,
             condition_dim=self.model.condition_dim,
         )
+        self.clock.start()
         for batch in batches:
             if stop.is_set():
                 return
             self._step(Batch(batch.x.to(self.dtype), None if batch.c is None else batch.c.to(self.dtype)))
             if self.progress.due():
-                done = self.means[self.acted].mean(0)
-                self.progress.step(self.step, epoch, float(done[1]), float(done[2]))
+                self.progress.step(self.step, epoch, self._so_far())
+            if self.on_step is not None:
+                self.clock.stop()
+                self.on_step(self.step, self.clock.seconds)
+                self.clock.start()
+            if self._time_is_up() and bool(self.acted[0].any()):
+                break
+        self.clock.stop()
         self._check_finite()
         self.seconds = time.perf_counter() - self.started
+
+    def _time_is_up(self) -> bool:
+        return self.limit is not None and self.clock.seconds >= self.limit
 
     def _step(self, batch: Batch) -> None:
         for number, player in enumerate(self.players):
             if self.step % player.update.every == 0:
-                means = self._turn(number, player, batch)
-                if number == 0:
-                    self.means[self.at], self.acted[self.at] = means, True
+                self.means[number, self.at] = self._turn(number, player, batch)
+                self.acted[number, self.at] = True
         self.at, self.step, self.seen = self.at + 1, self.step + 1, self.seen + len(batch.x)
         if self.accelerator.device.type != "cpu" and self.at % _CHECK_EVERY == 0:
             self._check_finite()
 
     def _turn(self, number: int, player: Player, batch: Batch) -> Tensor:
         """One player's step; returns the batch's mean (loss, rate, distortion), (3,)."""
-        player.take_turn()
+        player.take_turn(self.step)
         optimizer = self.optimizers[number]
         for group in optimizer.param_groups:
             group["lr"] = player.learning_rate(self.step)
@@ -127,6 +142,9 @@ class Training:
         if self.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(player.moved, self.gradient_clip)
         optimizer.step()
+        if player.update.after is not None:
+            with torch.no_grad():
+                player.update.after(self.model)
         return means
 
     def _share_of(self, batch: Batch) -> float:
@@ -136,10 +154,11 @@ class Training:
         return len(batch.x) * self.accelerator.num_processes / whole
 
     def _check_finite(self) -> None:
-        finite = torch.isfinite(self.means[: self.at]).all(1)
+        finite = torch.isfinite(self.means[:, : self.at]).all(-1)
         if not bool(finite.all()):
-            row = int(torch.nonzero(~finite)[0])
-            self._fail(_bad_term(self.means[row]), self.step - self.at + row)
+            row = int(torch.nonzero(~finite.all(0))[0])
+            player = int(torch.nonzero(~finite[:, row])[0])
+            self._fail(_bad_term(self.means[player, row]), self.step - self.at + row)
 
     def _fail(self, what: str, step: int) -> None:
         self.model.load_state_dict(self.good)
@@ -166,11 +185,15 @@ class Training:
     def _record(self, epoch: int) -> Record:
         sizes = torch.full((self.steps,), float(self.batch_size), dtype=torch.float64)
         sizes[-1] = len(self.data.train) - (self.steps - 1) * self.batch_size
-        sizes *= self.acted  # a player that rests at a step says nothing of it
+        weights = sizes * self.acted  # a player that rests at a step says nothing of it
         means = self.accelerator.reduce(self.means, "mean") if self.accelerator.num_processes > 1 else self.means
-        loss, rate, distortion = ((means.double().cpu() * sizes[:, None]).sum(0) / sizes.sum()).tolist()
+        means = (means.double().cpu() * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+        loss, rate, distortion = means[0].tolist()
         record: Record = {"epoch": epoch, "step": self.step, "train_loss": loss}
-        record |= _figures("train", rate, distortion, self.model.has_likelihood)
+        if self._bounded:
+            record |= _figures("train", rate, distortion, self.model.has_likelihood)
+        named = zip(self.players, means[:, 0].tolist(), strict=True)
+        record |= {f"train_{p.update.name}_loss": own for p, own in named if p.update.name and math.isfinite(own)}
         record |= self._validate()
         record |= {
             **self.players[0].keywords(self.step - 1),
@@ -181,21 +204,51 @@ class Training:
 
     @torch.no_grad()
     def _validate(self) -> Record:
-        """Always the bound itself, beta = 1, one draw, whatever is trained; the draws are the same at every epoch."""
+        """Always the bound itself, beta = 1, one draw, whatever is trained; the draws are the same at every epoch.
+        Beside it, or in its place, what the players watch."""
         split = self.data.validation
         if split is None:
             return {}
         self.model.eval()
         torch.manual_seed(self.seed & 0x7FFFFFFF)
-        objective, sums = elbo if self.model.has_likelihood else reconstruction, torch.zeros(2, dtype=torch.float64)
-        fixed, like = split.fixed(self.seed), {"device": self.accelerator.device, "dtype": self.dtype}
+        fixed, sums = split.fixed(self.seed), dict[str, float]()
         for start in range(0, len(fixed), _VALIDATION_BATCH):
-            index = slice(start, start + _VALIDATION_BATCH)
-            c = fixed.condition(index, self.model.condition_dim)
-            terms = objective(self.model, Batch(fixed.rows(index).to(**like), None if c is None else c.to(**like)))
-            sums += torch.stack((terms.rate.sum(), terms.distortion.sum())).double().cpu()
-        rate, distortion = (sums / len(split)).tolist()
-        return _figures("validation", rate, distortion, self.model.has_likelihood)
+            for name, values in self._held_out(self._rows(fixed, slice(start, start + _VALIDATION_BATCH))).items():
+                sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+        means = {name: total / len(split) for name, total in sums.items()}
+        if not self._bounded:
+            return {f"validation_{name}": value for name, value in means.items()}
+        bound = _figures("validation", means.pop("rate"), means.pop("distortion"), self.model.has_likelihood)
+        return bound | {f"validation_{name}": value for name, value in means.items()}
+
+    def _rows(self, split: Split, index: slice) -> Batch:
+        like = {"device": self.accelerator.device, "dtype": self.dtype}
+        c = split.condition(index, self.model.condition_dim)
+        return Batch(split.rows(index).to(**like), None if c is None else c.to(**like))
+
+    def _held_out(self, batch: Batch) -> dict[str, Tensor]:
+        """Figures of each row of a batch by name, (B,)."""
+        found = {}
+        if self._bounded:
+            terms = (elbo if self.model.has_likelihood else reconstruction)(self.model, batch)
+            found = {"rate": terms.rate, "distortion": terms.distortion}
+        for player in self.players:
+            found |= {} if player.update.watch is None else player.update.watch(self.model, batch)
+        return found
+
+    @property
+    def _bounded(self) -> bool:
+        """Whether the training is followed by a bound, or a distortion: not where the first player watches other things."""
+        return self.players[0].update.watch is None
+
+    def _so_far(self) -> dict[str, float]:
+        """The epoch's means until now, for the progress bar."""
+        if self._bounded:
+            _, rate, distortion = self.means[0, self.acted[0]].mean(0).tolist()
+            bound = {"ELBO": -(rate + distortion), "rate": rate} if self.model.has_likelihood else {}
+            return bound | {"distortion": distortion}
+        parts = zip(self.players, self.means, self.acted, strict=True)
+        return {p.update.name: float(means[acted, 0].mean()) for p, means, acted in parts if p.update.name}
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.model.state_dict().items()}

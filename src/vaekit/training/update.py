@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from vaekit.data import Batch
 from vaekit.errors import UsageError
 from vaekit.objectives import Terms
-from vaekit.updates import Schedule, Update
-
-
-def adam(parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba, ICLR 2015), fused from 10,000 parameters on: below, starting threads costs more than it saves."""
-    floating = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
-    fused = floating and sum(p.numel() for p in parameters) >= 10_000
-    return torch.optim.Adam(parameters, learning_rate, fused=fused)
+from vaekit.updates import Schedule, Update, adam
 
 
 class Player(nn.Module):
@@ -46,11 +38,14 @@ class Player(nn.Module):
         """The scheduled keywords of the objective at a step."""
         return {name: schedule(step) for name, schedule in self.update.schedules.items()}
 
-    def take_turn(self) -> None:
-        """Let only the moved parameters need a gradient. With one player there is nothing to guard."""
-        if self.alone:
+    def take_turn(self, step: int) -> None:
+        """Let only what moves at this step need a gradient. With one player that moves all there is nothing to guard."""
+        chosen = None if self.update.moves is None else self.update.moves(step)
+        if self.alone and self.update.moves is None:
             return
         moved = {id(p) for p in self.moved}
+        if chosen is not None:
+            moved &= {id(p) for p in chosen}
         for parameter in self.model.parameters():
             parameter.requires_grad_(id(parameter) in moved)
 
