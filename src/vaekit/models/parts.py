@@ -19,7 +19,7 @@ NetworkName = Literal["auto", "mlp", "conv", "resnet"]
 PosteriorName = Literal["diagonal", "full", "flow", "box"]
 PriorName = Literal["normal", "uniform", "mixture", "vamp", "flow"]
 SecondStageName = Literal["none", "mixture", "flow"]
-ActivationName = Literal["relu", "tanh", "silu", "gelu", "none"]
+ActivationName = Literal["relu", "tanh", "silu", "gelu", "gated", "none"]
 LikelihoodName = Literal[
     "auto",
     "bernoulli",

@@ -11,11 +11,15 @@ from vaekit.errors import UsageError
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "gelu": nn.GELU, "none": nn.Identity}
 
+GATED = "gated"
+"""h = (A x + a) * sigmoid(B x + b): two linear maps for one layer (Dauphin et al., ICML 2017). Of mlp networks only."""
+
 
 def activation_module(name: str) -> nn.Module:
     """The activation of that name. Raises UsageError on an unknown one."""
     if name not in ACTIVATIONS:
-        raise UsageError(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")
+        also = "; gated is for an mlp" if name == GATED else ""
+        raise UsageError(f"activation {name!r}: expected one of {', '.join(ACTIVATIONS)}{also}")
     return ACTIVATIONS[name]()
 
 
@@ -25,7 +29,7 @@ class MLP(nn.Module):
     Args:
         in_shape, out_shape: shapes of one input and one output.
         hidden: widths of the hidden layers; an empty tuple is one linear map.
-        activation: see `ACTIVATIONS`.
+        activation: see `ACTIVATIONS`, or `GATED`.
     """
 
     def __init__(
@@ -36,7 +40,10 @@ class MLP(nn.Module):
         widths = (math.prod(in_shape), *hidden)
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
-            layers += [nn.Linear(width_in, width_out), activation_module(activation)]
+            if activation == GATED:
+                layers += [nn.Linear(width_in, 2 * width_out), nn.GLU()]
+            else:
+                layers += [nn.Linear(width_in, width_out), activation_module(activation)]
         self.layers = nn.Sequential(*layers)
         self.out = nn.Linear(widths[-1], math.prod(out_shape))
 
