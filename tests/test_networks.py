@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-import vaekit as vk
 from vaekit.data.schema import Schema
 from vaekit.errors import UsageError
+from vaekit.models import vae
 from vaekit.networks import MLP
 
 
@@ -19,6 +19,6 @@ def test_a_gated_layer_is_one_linear_map_times_the_sigmoid_of_another():
 
 def test_gated_layers_are_for_mlps():
     schema = Schema("image", (1, 16, 16))
-    vk.vae(schema, network="mlp", activation="gated")
+    vae(schema, network="mlp", activation="gated")
     with pytest.raises(UsageError, match=r"activation 'gated': expected one of .*; gated is for an mlp"):
-        vk.vae(schema, network="conv", activation="gated")
+        vae(schema, network="conv", activation="gated")
