@@ -13,7 +13,7 @@ from vaekit.data import Dataset, Schema, as_split
 from vaekit.data.batches import steps_per_epoch
 from vaekit.errors import DataError, UsageError
 from vaekit.models.base import Model
-from vaekit.models.recipes import Origin
+from vaekit.models.recipes import RECIPES, Origin, Recipe
 from vaekit.objectives import Terms, elbo
 from vaekit.training.clock import Clock, cosine_by
 from vaekit.training.denormals import run_flushed, threads_for
@@ -34,7 +34,7 @@ def fit(
     epochs: int = 20,
     seconds: float | None = None,
     batch_size: int = 128,
-    learning_rate: float | Schedule = 1e-3,
+    learning_rate: float | Schedule | None = None,
     learning_rate_decay: Literal["none", "cosine"] = "none",
     schedules: Mapping[str, Schedule] | None = None,
     updates: Sequence[Update] | None = None,
@@ -51,13 +51,13 @@ def fit(
 
     Args:
         data: a Dataset (its validation rows are used after every epoch), a Split, or an array or tensor of rows.
-        objective: (model, batch) -> Terms, for example `elbo` or `partial(elbo, beta=4.0)`; None is `elbo`.
+        objective: (model, batch) -> Terms, for example `elbo` or `partial(elbo, beta=4.0)`; None is that of the model's recipe, else `elbo`.
             The model says what players it makes (`Model.updates`). A keyword `dataset_size` that is None is set to the
             number of training rows.
         epochs, batch_size: passes over the training rows, and rows per step over all processes together.
         seconds: of optimiser steps, in place of `epochs`: training ends after so many, in the middle of an epoch if need be.
             Validation and what is called between the steps do not count.
-        learning_rate: of Adam; a number or a function of the step.
+        learning_rate: of Adam; a number or a function of the step; None is that of the model's recipe, else 0.001.
         learning_rate_decay: "cosine" takes a number down to 0 over the whole training, by `seconds` where these are given.
         schedules: keywords of the objective that are functions of the step, for example
             {"beta": schedules.linear(0.0, 1.0, steps=1000)}.
@@ -82,6 +82,9 @@ def fit(
     """
     dataset = _as_dataset(data)
     check_numbers(epochs=epochs, seconds=seconds, batch_size=batch_size, patience=patience, gradient_clip=gradient_clip)
+    own = _recipe_of(model)
+    if learning_rate is None:
+        learning_rate = 1e-3 if own is None else own.training.get("learning_rate", 1e-3)
     if not callable(learning_rate):
         check_numbers(learning_rate=learning_rate)
     if learning_rate_decay not in ("none", "cosine") or (learning_rate_decay != "none" and callable(learning_rate)):
@@ -100,7 +103,12 @@ def fit(
         steps = epochs * steps_per_epoch(len(dataset.train), batch_size)
         start = learning_rate
         learning_rate = cosine(start, 0.0, steps) if seconds is None else cosine_by(clock, start, 0.0, seconds)
-    chosen = updates or _players_of(model, dataset, objective or elbo, schedules or {})
+    objective = objective or (elbo if own is None else own.objective)
+    chosen = updates or _players_of(model, dataset, objective, schedules or {})
+    if patience is not None and chosen[0].watch is not None:
+        raise UsageError(
+            f"patience {patience}: the losses of players against each other do not say which epoch is best; leave patience out"
+        )
     accelerator = make_accelerator(device, precision)
     if seconds is not None and accelerator.num_processes > 1:
         raise UsageError(f"seconds {seconds}: several processes cannot agree when time is up; give epochs")
@@ -126,6 +134,12 @@ def with_dataset_size(objective: Callable[..., Terms], rows: int) -> Callable[..
     """The objective, told the number of training rows where it has a keyword `dataset_size` that is not set yet."""
     keyword = inspect.signature(objective).parameters.get("dataset_size")
     return objective if keyword is None or keyword.default is not None else partial(objective, dataset_size=rows)
+
+
+def _recipe_of(model: Model) -> Recipe | None:
+    """The recipe that made the model, None for a model that was made by hand."""
+    origin = getattr(model, "origin", None)
+    return RECIPES.get(origin.recipe) if isinstance(origin, Origin) else None
 
 
 def _as_dataset(data: Any) -> Dataset:
