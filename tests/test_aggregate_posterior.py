@@ -14,7 +14,7 @@ from vaekit.conditional import Conditional, Parametric
 from vaekit.distributions.families import Gaussian
 from vaekit.distributions.full_gaussian import FullGaussian
 from vaekit.errors import UsageError
-from vaekit.evaluation import aggregate, elbo
+from vaekit.evaluation import aggregate_posterior, elbo
 from vaekit.models import LatentModel
 from vaekit.networks import MLP
 from vaekit.priors import StandardNormal, make_prior
@@ -73,7 +73,7 @@ def by_quadrature(rows, correlation=0.0):
 
 def test_all_parts_are_their_integrals():
     exact = by_quadrature(FEW)
-    found = aggregate(model(Stated()), FEW, samples=30_000)
+    found = aggregate_posterior(model(Stated()), FEW, samples=30_000)
     assert tuple(found) == ALL
     # 180,000 draws with a standard deviation below 1 leave 0.0024 nats
     assert {k: found[k].value for k in ALL} == pytest.approx(exact, abs=0.01)
@@ -83,7 +83,7 @@ def test_all_parts_are_their_integrals():
 def test_a_posterior_that_does_not_factorise_has_the_first_two_and_they_are_their_integrals():
     rows = torch.cat([FEW[:, :2], FEW[:, 2:3].expand(-1, 2)], 1)
     exact = by_quadrature(rows, 0.8)
-    found = aggregate(model(Tilted()), rows, samples=30_000)
+    found = aggregate_posterior(model(Tilted()), rows, samples=30_000)
     assert tuple(found) == ALL[:2]
     assert {k: found[k].value for k in found} == pytest.approx({k: exact[k] for k in found}, abs=0.01)
 
@@ -109,7 +109,7 @@ def closed_forms():
 
 
 def test_many_rows_of_a_linear_gaussian_reach_its_closed_forms():
-    found = aggregate(model(Stated()), population(1500, np.random.default_rng(0)), samples=2)
+    found = aggregate_posterior(model(Stated()), population(1500, np.random.default_rng(0)), samples=2)
     exact = closed_forms()
     for name in ALL:
         # beside the error, the mixture of 1,500 rows for the integral: about 0.004 nats
@@ -118,7 +118,7 @@ def test_many_rows_of_a_linear_gaussian_reach_its_closed_forms():
 
 def test_the_standard_error_is_the_spread_over_sets_of_rows():
     rng = np.random.default_rng(1)
-    runs = [aggregate(model(Stated()), population(120, rng), samples=2) for _ in range(250)]
+    runs = [aggregate_posterior(model(Stated()), population(120, rng), samples=2) for _ in range(250)]
     for name in ALL:
         spread = np.std([run[name].value for run in runs])
         said = np.mean([run[name].standard_error for run in runs])
@@ -130,15 +130,15 @@ def test_the_standard_error_is_the_spread_over_sets_of_rows():
 
 def test_codes_on_a_grid_have_no_total_correlation():
     means = np.stack(np.meshgrid([-2.0, 0.1, 0.9], [-1.0, 1.5], indexing="ij"), -1).reshape(-1, 2)
-    found = aggregate(model(Stated()), stated(means, [0.4, 0.7]), samples=50)
+    found = aggregate_posterior(model(Stated()), stated(means, [0.4, 0.7]), samples=50)
     assert found["total_correlation"].value == pytest.approx(0, abs=1e-12)
 
 
 def test_codes_that_know_their_row_have_log_n_and_codes_that_know_nothing_have_none():
-    apart = aggregate(model(Stated()), stated(np.arange(20).reshape(10, 2) * 10, 0.1))
+    apart = aggregate_posterior(model(Stated()), stated(np.arange(20).reshape(10, 2) * 10, 0.1))
     assert apart["mutual_information"].value == pytest.approx(math.log(10), abs=1e-12)
     # rows that differ in nothing a code shows
-    alike = aggregate(model(Stated()), stated(np.zeros((10, 2)), 1.0))
+    alike = aggregate_posterior(model(Stated()), stated(np.zeros((10, 2)), 1.0))
     assert [alike[k].value for k in ALL] == pytest.approx([0] * 4, abs=1e-12)
 
 
@@ -159,7 +159,10 @@ def test_the_parts_sum_to_the_rate(posterior):
         for parameter in vae.encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
     rows = torch.randn(100, 3).double() * 2
-    found, rate = aggregate(vae, rows, samples=6 if posterior == "flow" else 500), elbo(vae, rows, samples=200)["kl"]
+    found, rate = (
+        aggregate_posterior(vae, rows, samples=6 if posterior == "flow" else 500),
+        elbo(vae, rows, samples=200)["kl"],
+    )
     assert tuple(found) == (ALL if posterior in ("diagonal", "box") else ALL[:2])
     sums = [found["mutual_information"].value + found["marginal_kl"].value]
     if len(found) == 4:
@@ -170,7 +173,7 @@ def test_the_parts_sum_to_the_rate(posterior):
 
 
 def test_a_mixture_prior_has_no_dimensionwise_kl():
-    found = aggregate(model(Stated(), prior=make_prior("mixture", 2, components=3)), FEW)
+    found = aggregate_posterior(model(Stated(), prior=make_prior("mixture", 2, components=3)), FEW)
     assert tuple(found) == ALL[:3]
 
 
@@ -186,7 +189,7 @@ def test_a_conditional_posterior_is_aggregated_over_rows_and_conditions():
         each = [MultivariateNormal(m, torch.diag(s**2)).log_prob(z) for m, s in zip(q.loc, q.scale, strict=True)]
         mixed = torch.stack(each).logsumexp(0) - math.log(40)
         expected = float((Normal(q.loc, q.scale).log_prob(z).sum(-1) - mixed).mean())
-    found = aggregate(cvae, rows, samples=1000)["mutual_information"]
+    found = aggregate_posterior(cvae, rows, samples=1000)["mutual_information"]
     assert found.value == pytest.approx(expected, abs=0.01)
     assert found.n == 40
 
@@ -197,16 +200,16 @@ def test_a_conditional_posterior_is_aggregated_over_rows_and_conditions():
 def test_chunks_rows_at_most_and_the_callers_generator(monkeypatch):
     vae, rows = model(Stated()), population(60, np.random.default_rng(2))
     state = torch.get_rng_state()
-    found = aggregate(vae, rows, samples=3)
+    found = aggregate_posterior(vae, rows, samples=3)
     assert torch.equal(torch.get_rng_state(), state)
-    assert aggregate(vae, rows, samples=3) == found
-    assert aggregate(vae, rows, samples=3, seed=1) != found
-    assert aggregate(vae, rows, most=25)["marginal_kl"].n == 25
-    assert "log n = 3.219" in aggregate(vae, rows, most=25)["mutual_information"].estimator
-    module = vk.evaluation.aggregate.__globals__
+    assert aggregate_posterior(vae, rows, samples=3) == found
+    assert aggregate_posterior(vae, rows, samples=3, seed=1) != found
+    assert aggregate_posterior(vae, rows, most=25)["marginal_kl"].n == 25
+    assert "log n = 3.219" in aggregate_posterior(vae, rows, most=25)["mutual_information"].estimator
+    module = vk.evaluation.aggregate_posterior.__globals__
     monkeypatch.setitem(module, "MEMORY", 1)
     monkeypatch.setitem(module, "ROWS", 21)
-    for name, again in aggregate(vae, rows, samples=3).items():
+    for name, again in aggregate_posterior(vae, rows, samples=3).items():
         assert_close(again.value, found[name].value, rtol=1e-12, atol=1e-12)
 
 
@@ -214,13 +217,15 @@ def test_what_has_no_aggregate_posterior_says_so():
     schema = vk.Schema("vector", (3,))
     rows = torch.zeros(4, 3)
     with pytest.raises(UsageError, match="no likelihood"):
-        aggregate(vk.models.autoencoder(schema, latent_dim=2), rows)
+        aggregate_posterior(vk.models.autoencoder(schema, latent_dim=2), rows)
     with pytest.raises(UsageError, match="samples 0: expected at least 1"):
-        aggregate(model(Stated()), FEW, samples=0)
+        aggregate_posterior(model(Stated()), FEW, samples=0)
     with pytest.raises(UsageError, match="most 0: expected at least 1"):
-        aggregate(model(Stated()), FEW, most=0)
+        aggregate_posterior(model(Stated()), FEW, most=0)
     data = vk.load("digits")
     with pytest.raises(UsageError, match="prior depends on the condition"):
-        aggregate(vk.models.cvae(data.schema, latent_dim=2, hidden=(8,), prior="conditional"), data.test.head(8))
+        aggregate_posterior(
+            vk.models.cvae(data.schema, latent_dim=2, hidden=(8,), prior="conditional"), data.test.head(8)
+        )
     with pytest.raises(UsageError, match="codebook_usage"):
-        aggregate(vk.models.vqvae(data.schema), data.test.head(8))
+        aggregate_posterior(vk.models.vqvae(data.schema), data.test.head(8))

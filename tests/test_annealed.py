@@ -25,7 +25,8 @@ from vaekit.evaluation import (
     trust,
 )
 from vaekit.evaluation import elbo as evaluate_elbo
-from vaekit.evaluation.annealed import Path, hmc, leapfrog, schedule
+from vaekit.evaluation.annealed import Path, schedule
+from vaekit.evaluation.hmc import hmc, leapfrog
 from vaekit.evaluation.likelihood import effective_draws
 from vaekit.models import LatentModel
 from vaekit.networks import MLP

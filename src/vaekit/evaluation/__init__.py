@@ -1,6 +1,6 @@
 """Evaluation: functions of (model, rows) that return Estimates."""
 
-from vaekit.evaluation.aggregate import aggregate
+from vaekit.evaluation.aggregate import aggregate_posterior
 from vaekit.evaluation.annealed import (
     annealed_importance_sampling,
     annealed_importance_sampling_per_example,
@@ -31,7 +31,7 @@ __all__ = [
     "Finding",
     "active_dimensions",
     "active_units",
-    "aggregate",
+    "aggregate_posterior",
     "annealed_importance_sampling",
     "annealed_importance_sampling_per_example",
     "annealed_log_weights",

@@ -30,13 +30,14 @@ from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batch_at, check_likelihood, check_rows
 from vaekit.models.base import LatentModel, Model
-from vaekit.models.vqvae import VQVAE
 
 _TENSORS = 32
 """Tensors as large as one code that a pair of a draw and a row may take on the way to a density."""
 
 
-def aggregate(model: Model, rows: Any, *, most: int = 2000, samples: int = 1, seed: int = 0) -> dict[str, Estimate]:
+def aggregate_posterior(
+    model: Model, rows: Any, *, most: int = 2000, samples: int = 1, seed: int = 0
+) -> dict[str, Estimate]:
     """Mutual information of rows and codes, KL(q(z), p(z)) and the parts of it, in nats.
 
     Args:
@@ -52,12 +53,12 @@ def aggregate(model: Model, rows: Any, *, most: int = 2000, samples: int = 1, se
 
     Raises UsageError for a model without a likelihood, with quantised codes, or with a prior that depends on a condition.
     """
-    check_likelihood(model, "aggregate")
-    if isinstance(model, VQVAE):
-        raise UsageError("aggregate: quantised codes have no density q(z|x); take codebook_usage")
+    check_likelihood(model, "aggregate_posterior")
+    if model.quantised:
+        raise UsageError("aggregate_posterior: quantised codes have no density q(z|x); take codebook_usage")
     for name, value in (("most", most), ("samples", samples)):
         if value < 1:
-            raise UsageError(f"aggregate: {name} {value}: expected at least 1")
+            raise UsageError(f"aggregate_posterior: {name} {value}: expected at least 1")
     split = check_rows(rows)
     index = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:most].sort().values
     with at_rest(model):
@@ -94,7 +95,9 @@ def _parts(model: Model, split: Split, index: Tensor, samples: int, seed: int) -
 def _check_prior(model: Model, c: Tensor | None) -> None:
     """Raise UsageError where p(z | c) is not one distribution for all rows."""
     if c is not None and isinstance(model, LatentModel) and model.prior is not None and model.prior(c).batch_shape:
-        raise UsageError("aggregate: this prior depends on the condition, so there is no one p(z) to compare q(z) with")
+        raise UsageError(
+            "aggregate_posterior: this prior depends on the condition, so there is no one p(z) to compare q(z) with"
+        )
 
 
 def _mixture(posteriors: list[Distribution], z: Tensor) -> tuple[Tensor, Tensor | None]:

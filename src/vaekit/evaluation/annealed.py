@@ -15,7 +15,7 @@ Step sizes are learned on chains that are then thrown away, so the chains that c
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from vaekit.data import Batch
 from vaekit.distributions.seeded import row_seeds
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.hmc import State, hmc
 from vaekit.evaluation.likelihood import bytes_per_draw
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows
 from vaekit.models.base import LatentModel, Model
@@ -40,32 +41,11 @@ _PILOTS, _WARM_UP, _FIRST_STEP = 4, 30, 0.1
 _GAIN, _WARM_GAIN = 0.5, 1.0
 """Change of log step size for an acceptance off by 1, at each temperature and while warming up."""
 
-_JITTER = 0.2
-"""A trajectory's step size is off by up to this share, at random: one of a fixed length can come back to its start."""
-
 _BEGIN = 1
 """Added to a row's seed where its chains begin: the numbers behind z_0 must not come back as its first momentum."""
 
 _LEARN, _FORWARD, _REVERSE = range(3)
 """What a row's random numbers are for; each has a stream of its own."""
-
-
-class State(NamedTuple):
-    """Codes z (K, B, D), with log f_0 and r there (K, B) and their gradients (K, B, D)."""
-
-    z: Tensor
-    base: Tensor
-    rest: Tensor
-    base_slope: Tensor
-    rest_slope: Tensor
-
-    def log_f(self, b: float) -> Tensor:
-        """log f_b, (K, B)."""
-        return self.base + b * self.rest
-
-    def slope(self, b: float) -> Tensor:
-        """Gradient of log f_b, (K, B, D)."""
-        return self.base_slope + b * self.rest_slope
 
 
 class Path:
@@ -101,43 +81,6 @@ class Path:
             law = self.base if not self.base.batch_shape else _law(self.model, _row(self.batch, i), self.start)
             drawn.append(law.sample(torch.Size((chains,))).view(chains, -1))
         return torch.stack(drawn, 1)
-
-
-def leapfrog(path: Path, state: State, momentum: Tensor, b: float, step: Tensor, steps: int) -> tuple[State, Tensor]:
-    """`steps` leapfrog steps of size `step` (K, B) for the energy -log f_b(z) + |momentum|^2 / 2; momentum (K, B, D).
-
-    The map undoes itself when the momentum is turned round, and keeps volume.
-    """
-    e = step.unsqueeze(-1)
-    momentum = momentum + 0.5 * e * state.slope(b)
-    for i in range(steps):
-        state = path.at(state.z + e * momentum)
-        momentum = momentum + (0.5 if i == steps - 1 else 1.0) * e * state.slope(b)
-    return state, momentum
-
-
-def hmc(path: Path, state: State, b: float, step: Tensor, steps: int, noise: Tensor) -> tuple[State, Tensor]:
-    """One Hamiltonian Monte Carlo transition that keeps f_b.
-
-    Args:
-        step: (B,) step size of each row.
-        noise: (K, B, D + 2) standard normal numbers: momentum, acceptance and jitter.
-
-    Returns:
-        The next state, and the probability (K, B) with which the proposal was accepted.
-    """
-    momentum = noise[..., :-2]
-    jitter = 1 + _JITTER * (2 * torch.special.ndtr(noise[..., -1]) - 1)
-    proposed, turned = leapfrog(path, state, momentum, b, jitter * step, steps)
-    change = proposed.log_f(b) - state.log_f(b) + 0.5 * (momentum.square() - turned.square()).sum(-1)
-    # a trajectory that overflowed or left the prior's support has no density to go to
-    change = torch.where(change.isnan(), -math.inf, change)
-    accepted = torch.special.log_ndtr(noise[..., -2]) < change
-    chosen = (
-        torch.where(accepted.view(*accepted.shape, *[1] * (new.dim() - 2)), new, old)
-        for new, old in zip(proposed, state, strict=True)
-    )
-    return State(*chosen), change.clamp_max(0.0).exp()
 
 
 def schedule(temperatures: int) -> list[float]:

@@ -7,16 +7,27 @@ It is 1 where all positions have one code and K where all K codes are equally fr
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.evaluation.rows import at_rest, batches, check_rows, device_of
 from vaekit.models.base import Model
-from vaekit.models.vqvae import VQVAE
+
+
+class Quantised(Protocol):
+    """What a model with `quantised` has beyond others: its codes, the quantiser that made them, and their prior."""
+
+    quantiser: Any
+    prior: Any
+
+    def codes(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """(B, N, L) codes of examples."""
+        ...
 
 
 def usage(model: Model, rows: Any) -> list[np.ndarray]:
@@ -35,7 +46,6 @@ def codebook_usage(model: Model, rows: Any) -> dict[str, Estimate]:
         "perplexity" and "codes_used", in codes; standard errors by resampling the examples.
     """
     found = _entries(model, rows)
-    assert isinstance(model, VQVAE)
     n, size = len(found[0][1]), vocabulary(model)
     levels = len(found)
     of = f"of {size:,} codes" if levels == 1 else f"of {levels} levels of {size:,} codes"
@@ -59,20 +69,33 @@ def perplexity(counts: np.ndarray) -> float:
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def vocabulary(model: VQVAE) -> int:
+def vocabulary(model: Model) -> int:
     """Number of entries in the codebook of each level."""
-    q = model.quantiser
-    return q.words(torch.zeros(1, 1, q.levels, dtype=torch.long, device=model.prior.zero.device))[1]
+    q = _with_codes(model).quantiser
+    return q.words(torch.zeros(1, 1, q.levels, dtype=torch.long, device=device_of(model)))[1]
+
+
+def code_shape(model: Model) -> tuple[int, int, int]:
+    """Positions and levels of an example's codes, and the values that each may take."""
+    prior = _with_codes(model).prior
+    return prior.positions, prior.levels, prior.size
 
 
 def _entries(model: Model, rows: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """For every level the entries that occur (U,) and their counts in each example (n, U), most frequent first."""
-    if not isinstance(model, VQVAE):
-        raise UsageError(f"codebook usage: {type(model).__name__} has no codebook; train a vqvae")
-    split = check_rows(rows)
+    coded, split = _with_codes(model), check_rows(rows)
     with at_rest(model):
-        words = torch.cat([model.quantiser.words(model.codes(x))[0].cpu() for x, _ in batches(model, split)]).numpy()
+        words = torch.cat(
+            [coded.quantiser.words(coded.codes(*batch))[0].cpu() for batch in batches(model, split)]
+        ).numpy()
     return [_counted(words[..., level]) for level in range(words.shape[-1])]
+
+
+def _with_codes(model: Model) -> Quantised:
+    """The model as one with codes. Raises UsageError where they are not quantised."""
+    if not model.quantised:
+        raise UsageError(f"codebook usage: {type(model).__name__} has no codebook; train a vqvae")
+    return cast(Quantised, model)
 
 
 def _counted(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

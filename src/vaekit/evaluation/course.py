@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from vaekit.evaluation.findings import Case, Finding, standard_error
-from vaekit.models.vqvae import VQVAE
 
 
 def warm_up(case: Case) -> Finding | None:
@@ -42,7 +41,7 @@ _NEUTRAL: dict[str, dict[str, float | None]] = {
 
 def effective_beta(case: Case) -> Finding | None:
     """A loss that weighs the parts of the bound otherwise than the bound does."""
-    if not case.model.has_likelihood or isinstance(case.model, VQVAE):
+    if not case.model.has_likelihood or case.model.quantised:
         return None
     objective = case.config.get("objective", "elbo")
     neutral = _NEUTRAL.get(objective, {})

@@ -8,7 +8,7 @@ train a classifier on, and the features are the leading principal components of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ Features = Callable[[Tensor], Tensor]
 
 _ROWS = 10_000
 """Training rows used; ten times fewer already give the same order of models."""
+
+_RATE = 4e-3
+"""Adam's first step size, which falls to 0: with it 400 steps tell MNIST's classes as well as 600 at a constant rate."""
 
 
 class Classifier(nn.Module):
@@ -48,8 +51,8 @@ class Classifier(nn.Module):
         return self.head(self.features(x))
 
 
-def train_classifier(data: Dataset, *, epochs: int = 5, seed: int = 0) -> Classifier:
-    """A classifier of the training rows. Raises DataError where they have no labels."""
+def train_classifier(data: Dataset, *, steps: int = 400, seed: int = 0) -> Classifier:
+    """A classifier of the training rows, after so many batches of 64. Raises DataError where they have no labels."""
     train = data.train.fixed(seed).head(_ROWS)
     if train.labels is None:
         raise DataError("train_classifier: these data have no labels")
@@ -59,13 +62,20 @@ def train_classifier(data: Dataset, *, epochs: int = 5, seed: int = 0) -> Classi
         model = Classifier(data.schema.shape, classes)
         x = train.rows(slice(None))
         model.shift, model.scale = float(x.mean()), max(float(x.std()), 1e-6)
-        optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-        for _ in range(max(epochs, -(-600 // -(-len(x) // 64)))):
-            for rows in torch.randperm(len(x)).split(64):
-                optimizer.zero_grad()
-                F.cross_entropy(model(x[rows]), train.labels[rows]).backward()
-                optimizer.step()
+        optimizer = torch.optim.Adam(model.parameters(), _RATE, fused=True)
+        for step, rows in enumerate(_batches(len(x), steps)):
+            optimizer.param_groups[0]["lr"] = _RATE * (1 - step / steps)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x[rows]), train.labels[rows]).backward()
+            optimizer.step()
     return model.eval().requires_grad_(False)
+
+
+def _batches(n: int, steps: int, size: int = 64) -> Iterator[Tensor]:
+    """So many batches of row numbers, each epoch in an order of its own."""
+    each = -(-n // size)
+    for epoch in range(-(-steps // each)):
+        yield from torch.randperm(n).split(size)[: steps - epoch * each]
 
 
 def principal_components(split: Split, most: int = 32) -> Features:
@@ -86,5 +96,15 @@ def default_features(data: Dataset, *, seed: int = 0) -> Features:
 
 @torch.no_grad()
 def in_batches(features: Features, x: Tensor, size: int = 1024) -> Tensor:
-    """`features` of rows (n, *shape), in batches."""
-    return torch.cat([features(part) for part in x.split(size)])
+    """`features` of rows (n, *shape), in batches: (n, F).
+
+    Raises DataError where they are anything but F finite numbers for each row.
+    """
+    found = [features(part) for part in x.split(size)]
+    for part, rows in zip(found, x.split(size), strict=True):
+        if not isinstance(part, Tensor) or part.dim() != 2 or len(part) != len(rows):
+            got = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+            raise DataError(f"features: expected a tensor ({len(rows)}, F) for {len(rows)} rows, got {got}; flatten it")
+        if not bool(torch.isfinite(part).all()):
+            raise DataError("features: not every number is finite; give features that are")
+    return torch.cat(found)

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from vaekit.data import Dataset, Split
 from vaekit.distributions.posteriors import BOX
-from vaekit.evaluation.codebook import usage, vocabulary
+from vaekit.evaluation.codebook import code_shape, usage, vocabulary
 from vaekit.evaluation.conditions import condition_arrays
 from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.layers import chain_of, layer_arrays, settled
 from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of
 from vaekit.models.base import LatentModel, Model
-from vaekit.models.vqvae import VQVAE
 from vaekit.priors import Learned, UniformBox, VampPrior
 
 Arrays = dict[str, np.ndarray]
@@ -58,7 +57,7 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         arrays |= _reconstructions(model, test)
         if model.can_sample:
             arrays |= _samples(model, data, test)
-        if isinstance(model, VQVAE):
+        if model.quantised:
             arrays |= _usage(model, test)
             return arrays | _interpolations(model, test, z)
         arrays |= condition_arrays(model, test)
@@ -142,13 +141,12 @@ def _measure(model: Model, z: Tensor) -> tuple[Tensor, Tensor, float]:
     return torch.zeros(z.shape[1]), torch.ones(z.shape[1]), 1.7 if isinstance(prior, UniformBox) else 2.5
 
 
-def _usage(model: VQVAE, test: Split) -> Arrays:
+def _usage(model: Model, test: Split) -> Arrays:
     shares = [counts.sum(0) / counts.sum() for counts in usage(model, test)]
     table = np.zeros((len(shares), max(map(len, shares))))
     for level, share in enumerate(shares):
         table[level, : len(share)] = share
-    shape = (model.prior.positions, model.prior.levels, model.prior.size)
-    return {"usage": table, "vocabulary": np.array(vocabulary(model)), "code_shape": np.array(shape)}
+    return {"usage": table, "vocabulary": np.array(vocabulary(model)), "code_shape": np.array(code_shape(model))}
 
 
 def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps: int = 9) -> Arrays:

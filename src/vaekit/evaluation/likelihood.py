@@ -22,7 +22,6 @@ from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of, median_of
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
 from vaekit.models.base import Model
-from vaekit.models.vqvae import VQVAE
 from vaekit.objectives import elbo as elbo_objective
 
 _BLOCK = 128
@@ -77,7 +76,7 @@ class _Seeded:
         draw = self.model.draw(x, c, samples, self.q)
         layered = draw.kl_per_layer is not None
         self.how = _SAMPLED if draw.kl is None else _LAYERED if layered else _CLOSED
-        if isinstance(self.model, VQVAE):
+        if self.model.quantised:
             self.how = _CODED
         return draw
 
@@ -181,7 +180,7 @@ def log_likelihood(model: Model, rows: Any, *, samples: int = 1000, memory: int 
 
 def mean_log_likelihood(model: Model, found: Importance, samples: int) -> Estimate:
     """The mean over the examples of what `importance_sampling` found."""
-    how = _ONE_CODE if isinstance(model, VQVAE) else "importance sampling from q(z|x)"
+    how = _ONE_CODE if model.quantised else "importance sampling from q(z|x)"
     return mean_of(found.log_px, "nats", how, samples)
 
 

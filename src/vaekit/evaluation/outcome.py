@@ -13,12 +13,11 @@ from vaekit.evaluation.findings import Case, Finding, listed
 from vaekit.evaluation.likelihood import MOST_BIAS, bias_of
 from vaekit.evaluation.rows import batch_at, seeded_posterior
 from vaekit.evaluation.samples import memorisation
-from vaekit.models.vqvae import VQVAE
 
 
 def dead_codes(case: Case) -> Finding | None:
     """Codebook entries that never occur."""
-    if not isinstance(case.model, VQVAE):
+    if not case.model.quantised:
         return None
     size = vocabulary(case.model)
     levels = usage(case.model, case.train)
@@ -38,7 +37,7 @@ def dead_codes(case: Case) -> Finding | None:
 
 def importance_sampling(case: Case) -> Finding | None:
     """Weights of which a few carry the whole estimate of log p(x)."""
-    if not case.model.has_likelihood or isinstance(case.model, VQVAE):
+    if not case.model.has_likelihood or case.model.quantised:
         return None
     draws = int((case.evaluation.get("log_likelihood") or {}).get("samples") or 200)
     known = case.evaluation.get("effective_samples")

@@ -16,7 +16,6 @@ from vaekit.evaluation.latent import ACTIVE, active_of, codes, kl_per_dim
 from vaekit.evaluation.rows import batch_at
 from vaekit.models.base import LatentModel, Model
 from vaekit.models.recipes import Origin
-from vaekit.models.vqvae import VQVAE
 from vaekit.priors import SecondStage
 
 NO_RATE = 0.01
@@ -34,7 +33,7 @@ CALIBRATED = 4.0
 
 def posterior_collapse(case: Case) -> Finding | None:
     """Dimensions that say nothing of the example."""
-    if isinstance(case.model, VQVAE):
+    if case.model.quantised:
         return None
     z = codes(case.model, case.held)
     idle = sorted(set(range(z.shape[1])) - set(active_of(z, ACTIVE)))
@@ -65,7 +64,7 @@ def posterior_collapse(case: Case) -> Finding | None:
 
 def aggregate_posterior(case: Case) -> Finding | None:
     """Codes of the data where the codes that `sample` draws are not."""
-    if not case.model.can_sample or isinstance(case.model, VQVAE):
+    if not case.model.can_sample or case.model.quantised:
         return None
     batch = batch_at(case.model, case.train, slice(None))
     z = case.model.posterior(*batch).sample().double().flatten(1)
@@ -97,7 +96,7 @@ def aggregate_posterior(case: Case) -> Finding | None:
 
 def posterior_variance(case: Case) -> Finding | None:
     """Posteriors whose variance has run into its bounds."""
-    if not case.model.has_likelihood or isinstance(case.model, VQVAE):
+    if not case.model.has_likelihood or case.model.quantised:
         return None
     q = case.model.posterior(*batch_at(case.model, case.train, slice(None)))
     log_variance = q.variance.double().flatten(1).log()
