@@ -71,7 +71,8 @@ def train_parser(model: str, objective: str) -> Parser:
     add_options(parser, load, "data")
     add_options(parser, RECIPES[model].function, f"model {model}")
     add_objective_options(parser, objective)
-    own = {"epochs": None, "batch_size": None, "patience": None, "learning_rate_decay": "cosine"}
+    own = {"epochs": None, "batch_size": None, "patience": None, "learning_rate_decay": "cosine", "learning_rate": 1e-3}
+    own |= RECIPES[model].training
     helps = {
         "epochs": "passes over the training rows (default: enough for 12,000 steps, between 10 and 100)",
         "batch_size": "rows a step (default: 128, 64 below 10,000 training rows)",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
@@ -25,24 +25,27 @@ class Origin:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A registered recipe: its function and the objective its models are trained with unless told otherwise."""
+    """A registered recipe: its function, the objective its models are trained with unless told otherwise, and what other
+    keywords of `fit` they take by default: a learning rate for Python, all of them on the command line."""
 
     name: str
     function: Callable[..., Model]
     objective: Callable[..., Any]
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 RECIPES: dict[str, Recipe] = {}
 
 
 def recipe(
-    *, objective: Callable[..., Any] = elbo, name: str | None = None
+    *, objective: Callable[..., Any] = elbo, name: str | None = None, training: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., Model]], Callable[..., Model]]:
     """Decorator that registers a function (schema, *, ...) -> Model and writes its arguments onto what it makes.
 
     Args:
         objective: what its models are trained with by default.
         name: the name on the command line and in run folders; left out, the function's own.
+        training: keywords of `fit` that its models are trained with by default, for example {"learning_rate": 2e-4}.
     """
 
     def register(function: Callable[..., Model]) -> Callable[..., Model]:
@@ -63,7 +66,7 @@ def recipe(
             model.origin = Origin(key, arguments, schema)  # type: ignore[assignment]  # nn.Module types attributes as tensors
             return model
 
-        RECIPES[key] = Recipe(key, make, objective)
+        RECIPES[key] = Recipe(key, make, objective, dict(training or {}))
         return make
 
     return register

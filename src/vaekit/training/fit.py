@@ -15,6 +15,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.models.base import Model
 from vaekit.models.recipes import RECIPES, Origin, Recipe
 from vaekit.objectives import Terms, elbo
+from vaekit.training.aggressive import aggressively
 from vaekit.training.clock import Clock, cosine_by
 from vaekit.training.denormals import run_flushed, threads_for
 from vaekit.training.engine import Device, Precision, make_accelerator
@@ -39,6 +40,7 @@ def fit(
     schedules: Mapping[str, Schedule] | None = None,
     updates: Sequence[Update] | None = None,
     gradient_clip: float | None = None,
+    aggressive: int = 0,
     patience: int | None = None,
     seed: int = 0,
     device: Device = "auto",
@@ -63,6 +65,8 @@ def fit(
             {"beta": schedules.linear(0.0, 1.0, steps=1000)}.
         updates: the players themselves, in place of an objective (see `Update`).
         gradient_clip: largest norm of a gradient over all parameters of an update.
+        aggressive: steps of the encoder alone before each one of the decoder, at most, until the mutual information of
+            rows and codes rises no more (He et al., ICLR 2019; see `training/aggressive.py`); 0 moves all at every step.
         patience: stop after so many epochs without a better validation ELBO and give the model its best weights.
         seed: of the order of rows and of all noise; the process's own random state is left as it was.
         device: "auto" takes an accelerator where there is one.
@@ -104,7 +108,10 @@ def fit(
         start = learning_rate
         learning_rate = cosine(start, 0.0, steps) if seconds is None else cosine_by(clock, start, 0.0, seconds)
     objective = objective or (elbo if own is None else own.objective)
-    chosen = updates or _players_of(model, dataset, objective, schedules or {})
+    chosen = list(updates or _players_of(model, dataset, objective, schedules or {}))
+    if aggressive:
+        held, every = dataset.validation or dataset.train, steps_per_epoch(len(dataset.train), batch_size)
+        chosen[0] = aggressively(chosen[0], model, held, most=aggressive, measure_every=every)
     if patience is not None and chosen[0].watch is not None:
         raise UsageError(
             f"patience {patience}: the losses of players against each other do not say which epoch is best; leave patience out"
