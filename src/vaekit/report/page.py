@@ -62,15 +62,15 @@ def render(contents: Contents, album: Album, place: Path | None = None) -> str:
     """The page as HTML; its pictures are left in `album`. `place` is the folder that the page names as its own."""
     made = [(key, title, build(contents, album)) for key, title, build in _SECTIONS]
     made.append(("record", "How to repeat it", record(contents, place or contents.folder)))
-    script = _asset("turning.js")
+    script = asset("turning.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _template().render(
+    return template_of(asset("template.html.j2")).render(
         contents=contents,
         title=f"{contents.name} · {contents.model}",
         findings=verdict(contents),
         tiles=tiles(contents),
         toc=[(key, title) for key, title, section in made if section is not None],
-        style=_asset("style.css"),
+        style=asset("style.css"),
         script=script,
         script_digest=digest,
         version=vaekit.__version__,
@@ -83,11 +83,18 @@ def _numbers(contents: Contents) -> dict[str, Any] | None:
     return {"rows": rows, "gap": gap_sentence(contents)} if rows else None
 
 
-def _asset(name: str) -> str:
-    return (files("vaekit.report") / name).read_text("utf-8")
+def asset(name: str, package: str = "vaekit.report") -> str:
+    """A file that comes with a package: a template, a style, a script."""
+    return (files(package) / name).read_text("utf-8")
 
 
-def _template() -> jinja2.Template:
-    strict = jinja2.StrictUndefined
-    environment = jinja2.Environment(autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_asset("template.html.j2"))
+def template_of(text: str) -> jinja2.Template:
+    """A template that may import the pages' macros."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.from_string(text)
