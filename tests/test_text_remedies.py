@@ -7,7 +7,9 @@ from torch.testing import assert_close
 import vaekit as vk
 from vaekit.data import Batch
 from vaekit.errors import UsageError
+from vaekit.evaluation import aggregate_posterior
 from vaekit.objectives import Draw, elbo
+from vaekit.training.aggressive import Pace, mutual_information
 
 KL = torch.tensor([[0.1, 0.9], [0.7, 0.49], [0.0, 0.2]])
 """Its columns have the means 0.2667 and 0.53; its rows sum to 1, 1.19 and 0.2, 0.7967 in the mean."""
@@ -72,6 +74,8 @@ def flow_model():
 
 def test_free_bits_of_a_sampled_kl_are_taken_over_the_batch():
     model, batch = flow_model(), Batch(torch.rand(64, 3))
+    for weight in model.encoder.parameters():
+        weight.data.mul_(3)
     torch.manual_seed(1)
     rate = elbo(model, batch).rate.detach()
     for bits, held in ((float(rate.mean()) + 1, True), (float(rate.mean()) - 0.1, False)):
@@ -98,3 +102,92 @@ def test_free_bits_that_cannot_be_right_are_refused(keywords, said):
     model = vk.models.vae(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,))
     with pytest.raises(UsageError, match=said):
         elbo(model, Batch(torch.rand(2, 3)), **keywords)
+
+
+def small():
+    torch.manual_seed(0)
+    return vk.models.vae(vk.Schema("vector", (3,)), latent_dim=2, hidden=(8,), likelihood="gaussian")
+
+
+def rows(n=240):
+    code = torch.randn(n, 1, generator=torch.Generator().manual_seed(5))
+    return code * torch.tensor([1.0, -1.0, 0.5]) + 0.1 * torch.randn(n, 3, generator=torch.Generator().manual_seed(6))
+
+
+def moved_at_each_step(pace, losses):
+    """Who moves ('e'ncoder, 'd'ecoder, 'a'll) while the loss takes these values."""
+    names = {id(pace.encoder): "e", id(pace.others): "d", id(None): "a"}
+    said = ""
+    for step, loss in enumerate(losses):
+        said += names[id(pace.moves(step))]
+        pace.loss = lambda model, batch, loss=loss: vk.Terms(*(torch.full((2,), loss) for _ in range(3)))
+        pace.objective(pace.model, None)
+    return said
+
+
+def pace_of(model, most, measure_every=10**6):
+    data = vk.data.as_split(rows())
+    return Pace(
+        model, elbo, list(model.encoder.parameters()), list(model.decoder.parameters()), data, most, measure_every
+    )
+
+
+def test_the_decoder_waits_until_the_encoders_loss_falls_no_more():
+    falling = [float(50 - n) for n in range(20)]
+    # two falling windows and one that is no lower: 30 steps of the encoder, one of the decoder, and from the start again
+    assert moved_at_each_step(pace_of(small(), 1000), [*falling, *[40.0] * 12]) == "e" * 30 + "d" + "e"
+    assert moved_at_each_step(pace_of(small(), 7), [1.0] * 17) == ("e" * 7 + "d") * 2 + "e"
+    assert moved_at_each_step(pace_of(small(), 1), [1.0] * 6) == "ed" * 3
+
+
+def test_mutual_information_ends_the_aggressive_part_once_it_is_no_higher(monkeypatch):
+    said = iter([0.5, 0.9, 0.9])
+    monkeypatch.setattr("vaekit.training.aggressive.mutual_information", lambda model, rows: next(said))
+    pace = pace_of(small(), 1, measure_every=4)
+    assert moved_at_each_step(pace, [1.0] * 15) == "ed" * 6 + "aaa"
+    assert pace.information == [0.5, 0.9, 0.9]
+
+
+def test_mutual_information_is_that_of_the_evaluation():
+    """An independent implementation, with other draws; and codes that say nothing of their rows have none."""
+    model, x = small(), rows(64)
+    fit_quickly(model)
+    found = aggregate_posterior(model, x, samples=50)["mutual_information"]
+    assert mutual_information(model, vk.data.as_split(x)) == pytest.approx(found.value, abs=6 * found.standard_error)
+    with torch.no_grad():
+        for weight in model.encoder.parameters():
+            weight.zero_()
+    assert mutual_information(model, vk.data.as_split(x)) == pytest.approx(0.0, abs=1e-5)
+
+
+def fit_quickly(model, **more):
+    return vk.fit(model, rows(), **{"epochs": 8, "batch_size": 40, "progress": False, "learning_rate": 1e-2, **more})
+
+
+def test_aggressive_training_moves_one_part_at_a_time():
+    model, seen = small(), []
+
+    def watched(m, batch):
+        seen.append(tuple(all(p.requires_grad for p in part.parameters()) for part in (m.encoder, m.decoder)))
+        assert len({p.requires_grad for p in m.encoder.parameters()}) == 1
+        return elbo(m, batch)
+
+    before = torch.nn.utils.parameters_to_vector(model.decoder.parameters()).clone()
+    fit_quickly(model, objective=watched, aggressive=3, epochs=1, batch_size=80)
+    assert seen[:3] == [(True, False)] * 3
+    assert torch.equal(torch.nn.utils.parameters_to_vector(model.decoder.parameters()), before)
+    fit_quickly(model, objective=watched, aggressive=3, epochs=1)
+    assert seen[3:9] == [(True, False), (True, False), (True, False), (False, True), (True, False), (True, False)]
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: vk.models.autoencoder(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,)), "no code to lose"),
+        (lambda: vk.models.vae(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,)), "aggressive -1: expected"),
+    ],
+)
+def test_aggressive_training_that_cannot_be_right_is_refused(model, said):
+    with pytest.raises(UsageError, match=said):
+        vk.fit(model(), rows(), epochs=1, aggressive=-1 if "expected" in said else 3, progress=False)
