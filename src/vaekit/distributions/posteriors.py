@@ -34,22 +34,44 @@ BOX = math.sqrt(3.0)
 class DiagonalGaussian(Family):
     """The usual posterior: raw holds a mean and a log-variance for each of `dim` latent dimensions.
 
-    The log-variance stays within (-16, 8), standard deviations from 0.0003 to 55.
+    The log-variance stays within (-16, 8), standard deviations from 0.0003 to 55; or below the bound of a minimum rate.
+
+    Args:
+        dim: D.
+        minimum_rate: nats that the KL to N(0, I) cannot go below in any dimension, less than 7; 0 for no such bound
+            (Razavi et al., "Preventing posterior collapse with delta-VAEs", ICLR 2019).
     """
 
     parameters_per_element = 2
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, minimum_rate: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= minimum_rate < 7:
+            raise UsageError(f"minimum_rate {minimum_rate}: expected nats per latent dimension, from 0 to below 7")
         self.event_shape = (dim,)
+        self.high = 8.0 if minimum_rate == 0 else _high_for(largest_log_variance(minimum_rate))
 
     def forward(self, raw: Tensor) -> Distribution:
         mean, log_variance = raw.unbind(-2)
-        std = (0.5 * soft_bound(log_variance, -16.0, 8.0)).exp()
+        std = (0.5 * soft_bound(log_variance, -16.0, self.high)).exp()
         return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
 
     def start(self, mean: Tensor) -> Tensor:
         return torch.stack([mean, torch.zeros_like(mean)])
+
+
+def largest_log_variance(rate: float) -> float:
+    """The l < 0 with (e^l - 1 - l) / 2 = rate: KL(N(m, e^l), N(0, 1)) is at least `rate` where the log-variance is below l."""
+    low, high = -1.0 - 2 * rate, 0.0  # e^l >= 0 puts the root above the first, where the function is at least the rate
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.expm1(middle) - middle > 2 * rate else (low, middle)
+    return low
+
+
+def _high_for(limit: float) -> float:
+    """The upper bound with which `soft_bound` never passes `limit`: it settles a little above the bound itself."""
+    return -16.0 + math.log(math.expm1(limit + 16.0))
 
 
 class FullGaussian(Family):
