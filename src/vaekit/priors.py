@@ -142,16 +142,17 @@ class SecondStage(Conditional):
 
         z = shift + scale * u,   u ~ prior
 
-    Its parameters need no gradient outside that fit, so that training the model leaves them alone.
+    Its parameters need no gradient outside that fit, so that training the model leaves them alone. Where the model is told a
+    condition, u ~ prior given told(c), which brings c to scale.
     """
 
     fitted: Tensor
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, prior: Learned) -> None:
+    def __init__(self, prior: Learned, told: nn.Module | None = None) -> None:
         super().__init__()
-        self.prior = prior.requires_grad_(False)
+        self.prior, self.told = prior.requires_grad_(False), nn.Identity() if told is None else told
         self.register_buffer("fitted", torch.tensor(False))
         self.register_buffer("shift", torch.zeros(prior.family.event_shape))
         self.register_buffer("scale", torch.ones(prior.family.event_shape))
@@ -161,25 +162,36 @@ class SecondStage(Conditional):
             raise UsageError(
                 "second stage: it is not fitted yet; train the model, then call vaekit.fit_prior(model, data)"
             )
-        return self._moved()
+        return self._moved(*given)
 
-    def at(self, z: Tensor) -> Tensor:
+    def at(self, z: Tensor, *given: Tensor) -> Tensor:
         """log p2(z) of codes (*, D), fitted or not."""
-        return self._moved().log_prob(z)
+        return self._moved(*given).log_prob(z)
 
-    def _moved(self) -> Distribution:
+    def _moved(self, *given: Tensor) -> Distribution:
         move = AffineTransform(self.shift, self.scale, event_dim=1)
-        return TransformedDistribution(self.prior(), [move], validate_args=False)
+        return TransformedDistribution(self.prior(*map(self.told, given)), [move], validate_args=False)
 
 
-def make_second_stage(name: str, dim: int, components: int = 10) -> SecondStage | None:
-    """A second stage to be fitted: "mixture" of Gaussians with full covariance, or "flow"; None for "none"."""
+def make_second_stage(
+    name: str, dim: int, components: int = 10, condition_dim: int = 0, told: nn.Module | None = None
+) -> SecondStage | None:
+    """A second stage to be fitted: "mixture" of Gaussians with full covariance, or "flow"; None for "none".
+
+    With `condition_dim` it is p2(z | c), which only a flow can be; `told` brings c to scale. Raises UsageError on other names.
+    """
     if name == "none":
         return None
     if name not in ("mixture", "flow"):
         raise UsageError(f"second_stage {name!r}: expected none, mixture or flow")
-    family = Mixture(FullGaussian(dim), components) if name == "mixture" else Flow(dim, context=0)
-    return SecondStage(Learned(family))
+    if condition_dim and name == "mixture":
+        raise UsageError(
+            "second_stage mixture: is the same for every condition; take flow for a model that is told one"
+        )
+    family = (
+        Mixture(FullGaussian(dim), components) if name == "mixture" else Flow(dim, context=16 if condition_dim else 0)
+    )
+    return SecondStage(Learned(family, condition_dim), told)
 
 
 def make_prior(

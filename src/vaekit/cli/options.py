@@ -108,7 +108,10 @@ def add_options(
         choices = get_args(kind) if get_origin(kind) is Literal else ()
         metavar = f"{{{','.join(map(str, choices))}}}" if choices else name.upper().replace("_", "-")
         flag = f"--{name.replace('_', '-')}"
-        group.add_argument(flag, type=kind, default=default, help=f"{text}{shown}".replace("%", "%%"), metavar=metavar)
+        alone: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+        group.add_argument(
+            flag, type=kind, default=default, help=f"{text}{shown}".replace("%", "%%"), metavar=metavar, **alone
+        )
     return names
 
 

@@ -11,9 +11,6 @@ Ghosh, Sajjadi, Vergari, Black & Schoelkopf, "From variational to deterministic 
 
 from __future__ import annotations
 
-from torch import nn
-
-from vaekit.conditional import Parametric
 from vaekit.data.schema import Schema
 from vaekit.distributions.families import Sigma
 from vaekit.distributions.posteriors import Point
@@ -24,6 +21,8 @@ from vaekit.models.parts import (
     NetworkName,
     SecondStageName,
     check_latent_dim,
+    condition_scale,
+    condition_size,
     make_coders,
 )
 from vaekit.models.recipes import recipe
@@ -45,6 +44,7 @@ def autoencoder(
     activation: ActivationName = "relu",
     likelihood: LikelihoodName = "auto",
     sigma: Sigma | None = None,
+    conditional: bool = False,
 ) -> LatentModel:
     """A plain autoencoder. Its denoising, sparse and contractive forms are keywords of the objective `reconstruction`.
 
@@ -60,11 +60,14 @@ def autoencoder(
         likelihood: p(x|z); auto: bernoulli for binary data, discretized-logistic for levels of gray, else gaussian.
         sigma: scale of gaussian and student-t (default shared) or discretized-logistic (default element): a number, shared,
             element; for gaussian also optimal.
+        conditional: tell encoder and decoder the class of each example, or its conditions, as `cvae` does.
     """
     check_latent_dim(latent_dim)
-    encoder, decoder = make_coders(schema, Point(latent_dim), network, hidden, activation, likelihood, sigma)
-    if k_sparse is not None:
-        encoder = Parametric(nn.Sequential(encoder.network, KSparse(k_sparse, latent_dim)), encoder.family)
-    return LatentModel(
-        encoder, decoder, None, latent_dim, make_second_stage(second_stage, latent_dim, prior_components)
+    told = condition_size(schema, "autoencoder") if conditional else 0
+    sparse = None if k_sparse is None else KSparse(k_sparse, latent_dim)
+    encoder, decoder = make_coders(
+        schema, Point(latent_dim), network, hidden, activation, likelihood, sigma, told=told, after=sparse
     )
+    scale = condition_scale(schema) if told else None
+    second = make_second_stage(second_stage, latent_dim, prior_components, told, scale)
+    return LatentModel(encoder, decoder, None, latent_dim, second, told)

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from vaekit.conditional import Conditional
 from vaekit.distributions.divergence import Layered, closed_kl, closed_kl_per_dim
 from vaekit.distributions.seeded import RowSeeded, unseeded
+from vaekit.distributions.sequence import point_of
 from vaekit.errors import UsageError
 from vaekit.objectives import Draw, Terms
 from vaekit.priors import SecondStage
@@ -52,11 +53,13 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, n: int, c: Tensor | None = None, *, noise: bool = False) -> Tensor:
-        """n new examples (n, *shape): means E[x | z] of codes from the prior, or with `noise` draws of x itself."""
+        """n new examples (n, *shape): means E[x | z] of codes from the prior, or with `noise` draws of x itself.
+
+        Sentences have no mean: there it is the best guess, token by token."""
 
     @abstractmethod
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """E[x | z] at the posterior's mean, (B, *shape)."""
+        """E[x | z] at the posterior's mean, (B, *shape); of sentences the best guess."""
 
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
@@ -82,10 +85,11 @@ class LatentModel(Model):
         prior: Conditional | None,
         latent_dim: int,
         second_stage: SecondStage | None = None,
+        condition_dim: int = 0,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.prior, self.latent_dim = encoder, decoder, prior, latent_dim
-        self.second_stage = second_stage
+        self.second_stage, self.condition_dim = second_stage, condition_dim
         self.has_likelihood = prior is not None
 
     @property
@@ -131,20 +135,24 @@ class LatentModel(Model):
     @torch.no_grad()
     def prior_codes(self, n: int, c: Tensor | None = None) -> Tensor:
         """n draws from the prior, (n, D); with conditions c (n, ...), one for each of them."""
-        prior = self._prior(c)
-        return prior.sample() if prior.batch_shape else prior.sample(torch.Size((n,)))
+        return _sampled(self._prior(c), n)
 
     @torch.no_grad()
     def sample(self, n: int, c: Tensor | None = None, *, noise: bool = False) -> Tensor:
         fitted = self.second_stage if self._is_fitted else None
-        z = self.prior_codes(n, c) if fitted is None else fitted().sample(torch.Size((n,)))
+        z = self.prior_codes(n, c) if fitted is None else _sampled(fitted() if c is None else fitted(c), n)
         p = self.decode(z, c)
-        return p.sample() if noise else p.mean
+        return p.sample() if noise else point_of(p)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.decode(self.posterior(x, c).mean, c).mean
+        return point_of(self.decode(self.posterior(x, c).mean, c))
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         return self.posterior(x, c).mean
+
+
+def _sampled(p: Distribution, n: int) -> Tensor:
+    """n draws (n, D): one from each of p's n rows, or all from p where it has no rows."""
+    return p.sample() if p.batch_shape else p.sample(torch.Size((n,)))

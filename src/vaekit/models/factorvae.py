@@ -23,7 +23,14 @@ from vaekit.distributions.families import Sigma
 from vaekit.distributions.posteriors import DiagonalGaussian
 from vaekit.errors import UsageError
 from vaekit.models.base import LatentModel, Model
-from vaekit.models.parts import ActivationName, LikelihoodName, NetworkName, check_latent_dim, make_coders
+from vaekit.models.parts import (
+    ActivationName,
+    LikelihoodName,
+    NetworkName,
+    check_latent_dim,
+    condition_size,
+    make_coders,
+)
 from vaekit.models.recipes import recipe
 from vaekit.networks import MLP
 from vaekit.objectives import Draw, Terms, factor
@@ -45,6 +52,7 @@ class FactorVAE(Model):
         super().__init__()
         self.vae, self.critic, self.critic_learning_rate = vae, critic, critic_learning_rate
         self.latent_dim, self.has_likelihood = vae.latent_dim, vae.has_likelihood
+        self.condition_dim = vae.condition_dim
 
     def criticise(self, z: Tensor) -> Tensor:
         """f(z), (*,) for codes (*, D)."""
@@ -97,6 +105,7 @@ def factorvae(
     critic_width: int = 256,
     critic_layers: int = 3,
     critic_learning_rate: float = 1e-4,
+    conditional: bool = False,
 ) -> FactorVAE:
     """A VAE with a diagonal Gaussian posterior and a standard normal prior, and a critic of its codes.
 
@@ -111,6 +120,7 @@ def factorvae(
         critic_width: units in each hidden layer of the critic (the paper has 1,000).
         critic_layers: hidden layers of the critic (the paper has 5).
         critic_learning_rate: of the critic's Adam.
+        conditional: tell encoder and decoder the class of each example, or its conditions, as `cvae` does.
     """
     check_latent_dim(latent_dim)
     for name, value in (("critic_width", critic_width), ("critic_layers", critic_layers)):
@@ -118,7 +128,9 @@ def factorvae(
             raise UsageError(f"{name} {value}: expected at least 1")
     if not 0 < critic_learning_rate < math.inf:
         raise UsageError(f"critic_learning_rate {critic_learning_rate}: expected a positive number")
-    encoder, decoder = make_coders(schema, DiagonalGaussian(latent_dim), network, hidden, activation, likelihood, sigma)
-    autoencoder = LatentModel(encoder, decoder, StandardNormal(latent_dim), latent_dim)
+    told = condition_size(schema, "factorvae") if conditional else 0
+    family = DiagonalGaussian(latent_dim)
+    encoder, decoder = make_coders(schema, family, network, hidden, activation, likelihood, sigma, told=told)
+    autoencoder = LatentModel(encoder, decoder, StandardNormal(latent_dim), latent_dim, condition_dim=told)
     critic = MLP((latent_dim,), (1,), (critic_width,) * critic_layers, "relu")
     return FactorVAE(autoencoder, critic, critic_learning_rate)

@@ -34,9 +34,18 @@ from vaekit.distributions.families import Sigma
 from vaekit.distributions.posteriors import DiagonalGaussian
 from vaekit.models.base import LatentModel
 from vaekit.models.layers import FromBottom, TopDown, layer_sizes, make_top_down
-from vaekit.models.parts import ActivationName, Architecture, LikelihoodName, NetworkName, make_decoder, make_encoder
+from vaekit.models.parts import (
+    ActivationName,
+    Architecture,
+    LikelihoodName,
+    NetworkName,
+    condition_scale,
+    condition_size,
+    make_decoder,
+)
 from vaekit.models.recipes import recipe
 from vaekit.networks import MLP, build_network
+from vaekit.networks.joined import Joined
 from vaekit.networks.mlp import activation_module
 from vaekit.objectives import elbo
 
@@ -56,11 +65,11 @@ class LadderPosterior(Conditional):
         self._shared = (prior,)  # in a tuple, so that the prior is registered once, where the model has it
 
     def forward(self, *given: Tensor) -> Distribution:
-        (d,), (prior,) = given, self._shared
+        (prior,), below = self._shared, given
         said = []
         for stage, head in zip(self.stages, self.heads, strict=True):
-            d = stage(d)
-            said.append(head(d))
+            below = (stage(*below),)  # only the first is told a condition
+            said.append(head(*below))
         steps = [partial(_shared_step, q, p) for q, p in zip(said[-2::-1], prior.steps, strict=True)]
         return Chain(said[-1], steps, prior.sizes, top_down=True)
 
@@ -91,6 +100,7 @@ def ladder(
     activation: ActivationName = "relu",
     likelihood: LikelihoodName = "auto",
     sigma: Sigma | None = None,
+    conditional: bool = False,
 ) -> LatentModel:
     """A ladder of layers of codes, with inference from the top down that shares the prior's networks.
 
@@ -105,30 +115,45 @@ def ladder(
         activation: between the layers.
         likelihood: p(x|z1); auto: bernoulli for binary data, discretized-logistic for levels of gray, else gaussian.
         sigma: scale of gaussian (default shared) and discretized-logistic (default element): a number, shared, element.
+        conditional: tell encoder and decoder the class of each example, or its conditions, as `cvae` does.
     """
     sizes = layer_sizes(latent_dims, latent_dim, layers, dims=28, depth=3)
     architecture = Architecture.resolve(schema, network, hidden, activation)
     prior = make_top_down(sizes, architecture)
-    decoder = make_decoder(schema, architecture, sizes[0], likelihood, sigma)
-    encoder = _make_posterior(schema, architecture, prior)
-    return LatentModel(encoder, FromBottom(decoder, sizes[0]), prior, sum(sizes))
+    told = condition_size(schema, "ladder") if conditional else 0
+    decoder = make_decoder(schema, architecture, sizes[0], likelihood, sigma, told=told)
+    encoder = _make_posterior(schema, architecture, prior, told)
+    return LatentModel(encoder, FromBottom(decoder, sizes[0]), prior, sum(sizes), condition_dim=told)
 
 
-def _make_posterior(schema: Schema, architecture: Architecture, prior: TopDown) -> LadderPosterior:
+def _make_posterior(schema: Schema, architecture: Architecture, prior: TopDown, told: int) -> LadderPosterior:
     """Without hidden layers every head is linear in x; else the way up is the encoder's, then one layer a stage."""
     a, sizes = architecture, prior.sizes
     if not a.hidden:
-        linear = [make_encoder(schema, a, DiagonalGaussian(size)) for size in sizes]
-        return LadderPosterior([nn.Identity() for _ in sizes], _near_the_prior(linear), prior)
+        size = schema.size + told
+        flat: nn.Module = nn.Identity() if told else nn.Flatten(-len(schema.shape))  # Joined has made it flat
+        stages: list[nn.Module] = [_seen(schema, told, flat, False), *(nn.Identity() for _ in sizes[1:])]
+        linear = [Parametric(MLP((size,), (2, d), ()), DiagonalGaussian(d)) for d in sizes]
+        return LadderPosterior(stages, _near_the_prior(linear), prior)
     mlp = a.network == "mlp"
     widths = [max(1, (a.hidden[-1] if mlp else 4 * max(a.hidden)) >> at) for at in range(len(sizes))]
-    first = build_network(a.network, schema.shape, (widths[0],), a.hidden[:-1] if mlp else a.hidden, a.activation)
-    standard = [Standardise(schema.shift, schema.scale)] if schema.support == "real" else []
-    stages: list[nn.Module] = [nn.Sequential(*standard, first, activation_module(a.activation))]
+    shape = schema.shape
+    if told:
+        shape = (schema.size + told,) if mlp else (shape[0] + told, *shape[1:])
+    first = build_network(a.network, shape, (widths[0],), a.hidden[:-1] if mlp else a.hidden, a.activation)
+    stages = [_seen(schema, told, nn.Sequential(first, activation_module(a.activation)), not mlp)]
     for before, after in pairwise(widths):
         stages.append(nn.Sequential(nn.Linear(before, after), activation_module(a.activation)))
     heads = [Parametric(MLP((w,), (2, d), ()), DiagonalGaussian(d)) for w, d in zip(widths, sizes, strict=True)]
     return LadderPosterior(stages, _near_the_prior(heads), prior)
+
+
+def _seen(schema: Schema, told: int, network: nn.Module, planes: bool) -> nn.Module:
+    """`network` of x, or of x and a condition of length `told`, each brought to scale first."""
+    before = Standardise(schema.shift, schema.scale) if schema.support == "real" else nn.Identity()
+    if not told:
+        return nn.Sequential(before, network)
+    return Joined(network, len(schema.shape), planes, before, condition_scale(schema))
 
 
 def _near_the_prior(heads: list[Parametric]) -> list[Conditional]:
@@ -140,7 +165,7 @@ def _near_the_prior(heads: list[Parametric]) -> list[Conditional]:
     start = 20.0
     with torch.no_grad():
         for head in heads[:-1]:
-            out = (head.network[-1] if isinstance(head.network, nn.Sequential) else head.network).out
+            out = head.network.out
             assert isinstance(out, nn.Linear)
             half = out.out_features // 2
             out.weight[:half] *= start

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
-from vaekit.conditional import Parametric, Standardise
+from vaekit.conditional import Conditional, Parametric, Standardise, Told
 from vaekit.data.schema import Schema
 from vaekit.distributions.families import Family, Sigma
 from vaekit.distributions.likelihoods import choose_likelihood, make_likelihood
-from vaekit.errors import UsageError
+from vaekit.errors import DataError, UsageError
 from vaekit.networks import build_network, choose_network, default_hidden
+from vaekit.networks.joined import Joined
 
 NetworkName = Literal["auto", "mlp", "conv", "resnet"]
 PosteriorName = Literal["diagonal", "full", "flow", "box"]
@@ -52,26 +54,71 @@ class Architecture:
         return self.hidden[::-1] if self.network == "mlp" else self.hidden
 
 
-def make_encoder(schema: Schema, architecture: Architecture, family: Family) -> Parametric:
-    """q(z | x): a network from an example to the raw parameters of `family`."""
-    a = architecture
-    network = build_network(a.network, schema.shape, family.raw_shape, a.hidden, a.activation)
-    if schema.support == "real":
-        network = nn.Sequential(Standardise(schema.shift, schema.scale), network)
-    return Parametric(network, family)
+_CLASS_SCALE = 0.05
+"""On MNIST samples were of the class asked for in 55 % of the cases with 1 and 96 % with 0.05; the ELBO is about the same."""
+
+
+def condition_size(schema: Schema, owner: str) -> int:
+    """Number of values of a condition. Raises DataError where the data have neither classes nor conditions."""
+    size = len(schema.condition_names)
+    if size == 0:
+        raise DataError(
+            f"model {owner}: these data have no classes and no conditions to tell it; take vae, or data with labels"
+        )
+    return size
+
+
+def condition_scale(schema: Schema) -> Standardise:
+    """Numbers to mean 0 and variance 1; a one-hot vector to the norm 1 / `_CLASS_SCALE`."""
+    if schema.conditions is None:
+        return Standardise(0.0, _CLASS_SCALE)
+    return Standardise(schema.condition_shift, schema.condition_scale)
+
+
+def make_encoder(
+    schema: Schema, architecture: Architecture, family: Family, *, told: int = 0, after: nn.Module | None = None
+) -> Conditional:
+    """q(z | x), or q(z | x, c): a network from an example to the raw parameters of `family`.
+
+    Args:
+        told: length of the condition c; 0 for an encoder that is told none.
+        after: what is done to the network's output.
+    """
+    a, planes = architecture, architecture.network != "mlp"
+    in_shape = schema.shape
+    if told:
+        in_shape = (schema.shape[0] + told, *schema.shape[1:]) if planes else (math.prod(schema.shape) + told,)
+    network: nn.Module = build_network(a.network, in_shape, family.raw_shape, a.hidden, a.activation)
+    network = network if after is None else nn.Sequential(network, after)
+    before = Standardise(schema.shift, schema.scale) if schema.support == "real" else None
+    if not told:
+        return Parametric(network if before is None else nn.Sequential(before, network), family)
+    return Told(Parametric(Joined(network, len(schema.shape), planes, before), family), condition_scale(schema))
 
 
 def make_decoder(
-    schema: Schema, architecture: Architecture, latent_dim: int, likelihood: str, sigma: Sigma | None
-) -> Parametric:
-    """p(x | z): a network from a code to the raw parameters of the likelihood, its bias starting at the training mean."""
-    a = architecture
+    schema: Schema, architecture: Architecture, latent_dim: int, likelihood: str, sigma: Sigma | None, *, told: int = 0
+) -> Conditional:
+    """p(x | z), or p(x | z, c) with c of length `told`, of a likelihood that goes by its name."""
     family = make_likelihood(choose_likelihood(likelihood, schema), schema, sigma)
-    network = build_network(a.network, (latent_dim,), family.raw_shape, a.upwards, a.activation)
+    return make_decoder_of(schema, architecture, latent_dim, family, told=told)
+
+
+def make_decoder_of(
+    schema: Schema, architecture: Architecture, latent_dim: int, family: Family, *, told: int = 0
+) -> Conditional:
+    """A network from a code, and a condition of length `told`, to the raw parameters of `family`.
+
+    Its bias starts at the training mean.
+    """
+    a = architecture
+    network = build_network(a.network, (latent_dim + told,), family.raw_shape, a.upwards, a.activation)
     if schema.mean is not None:
         with torch.no_grad():
             network.bias.copy_(family.start(schema.mean))  # type: ignore[operator, union-attr]  # every network has a bias
-    return Parametric(network, family)
+    if not told:
+        return Parametric(network, family)
+    return Told(Parametric(Joined(network, 1, planes=False), family), condition_scale(schema))
 
 
 def make_coders(
@@ -82,11 +129,14 @@ def make_coders(
     activation: str,
     likelihood: str,
     sigma: Sigma | None,
-) -> tuple[Parametric, Parametric]:
-    """Encoder q(z | x) of the family `posterior`, and the decoder p(x | z) that mirrors it."""
+    *,
+    told: int = 0,
+    after: nn.Module | None = None,
+) -> tuple[Conditional, Conditional]:
+    """Encoder q(z | x) of the family `posterior`, and the decoder p(x | z) that mirrors it; see `make_encoder`."""
     architecture = Architecture.resolve(schema, network, hidden, activation)
-    encoder = make_encoder(schema, architecture, posterior)
-    return encoder, make_decoder(schema, architecture, posterior.event_shape[0], likelihood, sigma)
+    encoder = make_encoder(schema, architecture, posterior, told=told, after=after)
+    return encoder, make_decoder(schema, architecture, posterior.event_shape[0], likelihood, sigma, told=told)
 
 
 def check_latent_dim(latent_dim: int) -> None:

@@ -31,6 +31,7 @@ from vaekit.models.parts import (
     Architecture,
     LikelihoodName,
     NetworkName,
+    condition_size,
     make_decoder,
     make_encoder,
 )
@@ -60,6 +61,7 @@ def two_layer(
     activation: ActivationName = "relu",
     likelihood: LikelihoodName = "auto",
     sigma: Sigma | None = None,
+    conditional: bool = False,
 ) -> LatentModel:
     """Two layers of codes, z2 over z1, with inference from the bottom up.
 
@@ -72,17 +74,20 @@ def two_layer(
         activation: between the layers.
         likelihood: p(x|z1); auto: bernoulli for binary data, discretized-logistic for levels of gray, else gaussian.
         sigma: scale of gaussian (default shared) and discretized-logistic (default element): a number, shared, element.
+        conditional: tell q(z1|x) and the decoder the class of each example, or its conditions, as `cvae` does.
     """
     sizes = layer_sizes(latent_dims, latent_dim, None, dims=24, depth=2)
     if len(sizes) != 2:
         raise UsageError(f"two_layer: latent_dims {sizes}: expected two layers; a ladder has any number")
     lower, upper = sizes
     architecture = Architecture.resolve(schema, network, hidden, activation)
-    encoder = make_encoder(schema, architecture, DiagonalGaussian(lower))
-    decoder = make_decoder(schema, architecture, lower, likelihood, sigma)
+    told = condition_size(schema, "two_layer") if conditional else 0
+    encoder = make_encoder(schema, architecture, DiagonalGaussian(lower), told=told)
+    decoder = make_decoder(schema, architecture, lower, likelihood, sigma, told=told)
     return LatentModel(
         BottomUp(encoder, gaussian_step(lower, upper, architecture), (lower, upper)),
         FromBottom(decoder, lower),
         make_top_down(sizes, architecture),
         sum(sizes),
+        condition_dim=told,
     )

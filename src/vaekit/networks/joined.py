@@ -15,13 +15,21 @@ class Joined(nn.Module):
         network: takes in_shape with C values (or channels) more; an mlp takes images flat.
         event_dims: dimensions of one input.
         planes: add channels, not values.
-        before: what is done to the input alone first.
+        before, scale: what is done to the input alone first, and to the condition.
     """
 
-    def __init__(self, network: nn.Module, event_dims: int, planes: bool, before: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        event_dims: int,
+        planes: bool,
+        before: nn.Module | None = None,
+        scale: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.event_dims, self.planes = network, event_dims, planes
         self.before = nn.Identity() if before is None else before
+        self.scale = nn.Identity() if scale is None else scale
 
     @property
     def bias(self) -> Tensor:
@@ -29,7 +37,7 @@ class Joined(nn.Module):
         return self.network.bias  # type: ignore[return-value]  # every network has one
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        x = self.before(x)
+        x, c = self.before(x), self.scale(c)
         lead = x.shape[: x.dim() - self.event_dims]
         c = c.expand(*lead, c.shape[-1])
         if self.planes:

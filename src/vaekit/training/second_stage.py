@@ -24,6 +24,7 @@ from vaekit.data import Batch, Dataset, Split, as_split
 from vaekit.distributions.posteriors import Flow, FullGaussian, Mixture
 from vaekit.errors import DataError, UsageError
 from vaekit.models.base import LatentModel, Model
+from vaekit.models.parts import condition_scale
 from vaekit.models.recipes import Origin
 from vaekit.models.vqvae import VQVAE
 from vaekit.objectives import Terms
@@ -77,7 +78,7 @@ def fit_prior(
     second = _second_stage_of(model, kind, components)
     rows = data.train if isinstance(data, Dataset) else as_split(data)
     model.eval()
-    z = draw_codes(model, rows, seed=seed)
+    z, c = _drawn(model, rows, seed, _MOST_ROWS)
     _standardise(second, z)
     if isinstance(second.prior.family, Flow):
         _fit_flow(model, second, rows, 20 if epochs is None else epochs, batch_size, learning_rate, seed, progress)
@@ -86,7 +87,7 @@ def fit_prior(
     second.fitted.fill_(True)
     model.eval()
     with torch.no_grad():
-        return float(second().log_prob(z).mean())
+        return float(second.at(z, *([] if c is None else [c])).mean())
 
 
 def _second_stage_of(model: Model, kind: str | None, components: int) -> SecondStage:
@@ -102,7 +103,8 @@ def _second_stage_of(model: Model, kind: str | None, components: int) -> SecondS
         if "second_stage" not in origin.arguments:
             raise UsageError(f"fit_prior: recipe {origin.recipe} has no second_stage, so a run could not keep it")
         components = origin.arguments.get("prior_components", components)
-    second = make_second_stage(kind, model.latent_dim, components)
+    scale = condition_scale(origin.schema) if model.condition_dim and isinstance(origin, Origin) else None
+    second = make_second_stage(kind, model.latent_dim, components, model.condition_dim, scale)
     if second is None:
         raise UsageError(f"fit_prior: kind {kind!r}: expected mixture or flow")
     if isinstance(origin, Origin):
@@ -112,16 +114,23 @@ def _second_stage_of(model: Model, kind: str | None, components: int) -> SecondS
     return second
 
 
-@torch.no_grad()
 def draw_codes(model: Model, rows: Split, *, seed: int = 0, most: int = _MOST_ROWS) -> Tensor:
-    """One draw z ~ q(z | x) for each of at most `most` rows, (n, D)."""
-    fixed = rows.fixed(seed)
+    """One draw z ~ q(z | x), or q(z | x, c), for each of at most `most` rows, (n, D)."""
+    return _drawn(model, rows, seed, most).x
+
+
+@torch.no_grad()
+def _drawn(model: Model, rows: Split, seed: int, most: int) -> Batch:
+    """Codes drawn for at most `most` rows, (n, D), with what the model is told of these rows."""
+    fixed, drawn, told = rows.fixed(seed), [], []
     like = next(model.parameters())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        chosen = torch.randperm(len(fixed))[:most]
-        parts = [fixed.rows(part).to(like.device, like.dtype) for part in chosen.split(1024)]
-        return torch.cat([model.posterior(x).sample() for x in parts])
+        for part in torch.randperm(len(fixed))[:most].split(1024):
+            x, c = fixed.rows(part).to(like.device, like.dtype), fixed.condition(part, model.condition_dim)
+            told += [] if c is None else [c.to(like.device, like.dtype)]
+            drawn.append(model.posterior(x, told[-1] if told else None).sample())
+    return Batch(torch.cat(drawn), torch.cat(told) if told else None)
 
 
 @torch.no_grad()
@@ -166,7 +175,7 @@ def _fit_flow(
     def minus_log_p(model: Model, batch: Batch) -> Terms:
         with torch.no_grad():
             z = model.posterior(batch.x, batch.c).sample()
-        loss = -second.at(z)
+        loss = -second.at(z, *([] if batch.c is None else [batch.c]))
         return Terms(loss, torch.zeros_like(loss), loss)
 
     second.requires_grad_(True)
