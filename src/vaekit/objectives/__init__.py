@@ -3,6 +3,7 @@
     elbo                                  the evidence lower bound: beta, capacity, free bits; three gradients
     iwae, miwae, ciwae, piwae, renyi      bounds from importance weights
     beta_tc, mmd, factor                  the aggregate posterior: total correlation, distance from the prior
+    adversarial, wasserstein              a generator's side of its game against a critic
     reconstruction                        -log p(x | z): the autoencoder, denoising, sparse or contractive
     vq                                    -log p(x | z) and what binds a codebook and its encoder together
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vaekit.objectives.adversarial import adversarial, wasserstein
 from vaekit.objectives.aggregate import beta_tc, mmd
 from vaekit.objectives.codes import reconstruction
 from vaekit.objectives.critic import factor
@@ -28,6 +30,7 @@ __all__ = [
     "Inferring",
     "Objective",
     "Terms",
+    "adversarial",
     "beta_tc",
     "ciwae",
     "code_length",
@@ -40,9 +43,25 @@ __all__ = [
     "reconstruction",
     "renyi",
     "vq",
+    "wasserstein",
 ]
 
 OBJECTIVES: dict[str, Callable[..., Terms]] = {
-    f.__name__: f for f in (elbo, iwae, miwae, ciwae, piwae, renyi, beta_tc, mmd, factor, reconstruction, vq)
+    f.__name__: f
+    for f in (
+        elbo,
+        iwae,
+        miwae,
+        ciwae,
+        piwae,
+        renyi,
+        beta_tc,
+        mmd,
+        factor,
+        reconstruction,
+        vq,
+        adversarial,
+        wasserstein,
+    )
 }
 """The objectives by name."""
