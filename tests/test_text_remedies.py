@@ -1,5 +1,7 @@
 """What keeps a code in use, held to its exact quantity; what validation reports is the true bound whatever is trained."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -181,10 +183,92 @@ def test_aggressive_training_moves_one_part_at_a_time():
     assert all(p.requires_grad for p in model.parameters())
 
 
+def tensors(module):
+    return torch.nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+
+
+def test_pretraining_is_an_autoencoders_training_and_resets_all_but_the_encoder():
+    model, twin = small(), small()
+    first = tensors(model.decoder)
+    history = vk.pretrain(model, rows(), epochs=2, batch_size=40, learning_rate=1e-2, progress=False)
+    by_hand = vk.fit(twin, rows(), partial(elbo, beta=0.0), epochs=2, batch_size=40, learning_rate=1e-2, progress=False)
+    assert history["train_distortion"] == pytest.approx(by_hand["train_distortion"], rel=1e-5)
+    assert_close(tensors(model.encoder), tensors(twin.encoder))
+    assert torch.equal(tensors(model.decoder), first)
+    assert not torch.equal(tensors(twin.decoder), first)
+    assert not torch.equal(tensors(model.encoder), tensors(small().encoder))
+
+
+def test_pretraining_keeps_the_encoder_of_a_prior_that_shares_it():
+    torch.manual_seed(0)
+    model = vk.models.vae(vk.Schema("vector", (3,)), latent_dim=2, hidden=(8,), prior="vamp", prior_components=4)
+    inputs = {n: p.detach().clone() for n, p in model.named_parameters() if n.startswith("prior.")}
+    vk.pretrain(model, rows().sigmoid(), epochs=1, progress=False)
+    assert inputs
+    assert all(torch.equal(dict(model.named_parameters())[n], p) for n, p in inputs.items())
+    assert not torch.equal(tensors(model.encoder), tensors(model.encoder) * 0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "said"),
+    [
+        (vk.models.autoencoder, 1, "no KL that could drive"),
+        (vk.models.vqvae, 1, "no KL that could drive"),
+        (vk.models.vae, 0, "epochs 0: expected a number above 0"),
+        (vk.models.vae, 1.5, "epochs 1.5: expected a whole number"),
+        (vk.models.ladder, 1, None),
+    ],
+)
+def test_pretraining_that_cannot_be_right_is_refused(recipe, epochs, said):
+    layers = (
+        {"latent_dims": (2, 2)}
+        if recipe is vk.models.ladder
+        else {}
+        if recipe is vk.models.vqvae
+        else {"latent_dim": 2}
+    )
+    model = recipe(vk.Schema("vector", (3,)), hidden=(4,), **layers)
+    if said is None:
+        assert len(vk.pretrain(model, rows().sigmoid(), epochs=epochs, progress=False)) == epochs
+        return
+    with pytest.raises(UsageError, match=said):
+        vk.pretrain(model, rows().sigmoid(), epochs=epochs, progress=False)
+
+
+REMEDIES = {
+    "warm-up": {"schedules": {"beta": vk.schedules.linear(0.0, 1.0, 100)}},
+    "cycles": {"schedules": {"beta": vk.schedules.cyclical(0.0, 1.0, 4)}},
+    "beta": {"objective": partial(elbo, beta=0.2)},
+    "free-bits": {"objective": partial(elbo, free_bits=2.0)},
+    "free-bits-of-the-batch": {"objective": partial(elbo, free_bits=2.0, free_bits_over="batch")},
+    "free-bits-of-the-code": {"objective": partial(elbo, free_bits=4.0, free_bits_per="code")},
+    "capacity": {"objective": partial(elbo, capacity=9.0)},
+    "aggressive": {"aggressive": 4},
+    "pretrained": {},
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_validation_is_the_true_bound_whatever_the_remedy(name):
+    """Rate and distortion by the formulas of torch's Normal, the draws being those of the training's seed."""
+    model, held = small(), rows(300)[240:]
+    data = vk.Dataset(vk.Schema("vector", (3,)), vk.data.as_split(rows()), vk.data.as_split(held))
+    if name == "pretrained":
+        vk.pretrain(model, data, epochs=1, progress=False)
+    record = vk.fit(model, data, **REMEDIES[name], epochs=3, batch_size=40, seed=7, progress=False).records[-1]
+    q = model.posterior(held)
+    torch.manual_seed(7)
+    distortion = -model.decode(q.rsample()).log_prob(held).mean().item()
+    mean, deviation = q.mean.double(), q.variance.double().sqrt()
+    rate = (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).sum(1).mean().item()
+    assert record["validation_rate"] == pytest.approx(rate, rel=1e-4)
+    assert record["validation_elbo"] == pytest.approx(-rate - distortion, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (lambda: vk.models.autoencoder(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,)), "no code to lose"),
+        (lambda: vk.models.autoencoder(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,)), "no KL that could drive"),
         (lambda: vk.models.vae(vk.Schema("vector", (3,)), latent_dim=2, hidden=(4,)), "aggressive -1: expected"),
     ],
 )

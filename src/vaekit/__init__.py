@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from vaekit.runs import Run, load_run, save_run
     from vaekit.training import History, Update, fit, schedules
+    from vaekit.training.pretraining import pretrain
     from vaekit.training.second_stage import fit_prior
 
 _HOME = {
@@ -45,6 +46,7 @@ _HOME = {
     "piwae": "vaekit.objectives", "renyi": "vaekit.objectives", "beta_tc": "vaekit.objectives", "mmd": "vaekit.objectives",
     "factor": "vaekit.objectives", "reconstruction": "vaekit.objectives",
     "recipe": "vaekit.models", "fit": "vaekit.training",
+    "pretrain": "vaekit.training.pretraining",
     "fit_prior": "vaekit.training.second_stage", "Update": "vaekit.training", "History": "vaekit.training",
     "Run": "vaekit.runs", "load_run": "vaekit.runs", "save_run": "vaekit.runs",
 }  # fmt: skip

@@ -101,7 +101,22 @@ def _training(model: Model, options: dict[str, Any]) -> str:
     stopping = f" · patience {options['patience']}" if options["patience"] else ""
     clip = f" · gradient clip {options['gradient_clip']:g}" if options["gradient_clip"] else ""
     decay = "" if options["learning_rate_decay"] == "none" else f" ({options['learning_rate_decay']} to 0)"
-    return (
-        f"{options['epochs']} epochs · batch {options['batch_size']} · Adam {options['learning_rate']:g}{decay}"
+    return _remedies(options) + (
+        f"{_length(options)} · batch {options['batch_size']} · Adam {options['learning_rate']:g}{decay}"
         f"{stopping}{clip} · seed {options['seed']} · {where}"
     )
+
+
+def _remedies(options: dict[str, Any]) -> str:
+    """What is done to the encoder before or beside the training, each followed by a divider."""
+    before = f"{options['pretrain']} epochs as an autoencoder, decoder reset · " if options["pretrain"] else ""
+    beside = (
+        f"up to {options['aggressive']} encoder steps a decoder step while information rises · "
+        if options["aggressive"]
+        else ""
+    )
+    return before + beside
+
+
+def _length(options: dict[str, Any]) -> str:
+    return f"{options['epochs']} epochs" if options["seconds"] is None else f"{options['seconds']:g} s of steps"

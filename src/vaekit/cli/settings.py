@@ -19,10 +19,12 @@ from vaekit.training.fit import check_numbers
 
 FIT = (
     "epochs",
+    "seconds",
     "batch_size",
     "learning_rate",
     "learning_rate_decay",
     "gradient_clip",
+    "aggressive",
     "patience",
     "seed",
     "device",
@@ -82,6 +84,14 @@ def train_parser(model: str, objective: str) -> Parser:
         "learning_rate_decay": "cosine takes the learning rate down to 0 over the whole training",
     }
     add_options(parser, fit, "training", only=FIT, defaults=own, helps=helps)
+    parser.add_argument(
+        "--pretrain",
+        type=int,
+        default=0,
+        metavar="EPOCHS",
+        help="passes over the training rows as an autoencoder, after which all but the encoder begins anew (Li et al., 2019; "
+        "default: 0)",
+    )
     return parser
 
 
@@ -106,6 +116,9 @@ def resolve(options: Options, data: Dataset) -> None:
         options["patience"] = max(5, options["epochs"] // 5)
     elif options["patience"] < 0:
         raise UsageError(f"--patience {options['patience']}: expected a number of epochs, 0 to never stop early")
+    for name in ("pretrain", "aggressive"):
+        if options[name] < 0:
+            raise UsageError(f"--{name} {options[name]}: expected a number of at least 0; 0 leaves it out")
     check_schedule(options)
     if "network" in options:
         options["network"] = choose_network(options["network"], schema.shape)

@@ -34,6 +34,8 @@ from vaekit.models import RECIPES, Model, make_model
 from vaekit.objectives import OBJECTIVES
 from vaekit.report import write_report
 from vaekit.training import History, fit
+from vaekit.training.aggressive import check_aggressive
+from vaekit.training.pretraining import check_pretraining, pretrain
 
 
 def run(arguments: list[str]) -> int:
@@ -65,6 +67,10 @@ def run(arguments: list[str]) -> int:
 
 def _rehearse(model: Model, data: Dataset, options: Options) -> None:
     """The objective on two rows: what cannot work is said before a folder is made."""
+    if options["pretrain"]:
+        check_pretraining(model, options["pretrain"])
+    if options["aggressive"]:
+        check_aggressive(model, options["aggressive"])
     rows, two = data.train.fixed(), slice(0, 2)
     with torch.no_grad(), torch.random.fork_rng():
         objective_of(options, len(data.train))(model, Batch(rows.rows(two), rows.condition(two, model.condition_dim)))
@@ -83,7 +89,7 @@ def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, 
         status |= {
             "epochs": len(history),
             "best_epoch": history.best_epoch,
-            "early_stopped": len(history) < options["epochs"],
+            "early_stopped": options["seconds"] is None and len(history) < options["epochs"],
         }
         status["seconds"] = seconds = round(time.perf_counter() - started, 2)
         runs.save_model(model, folder / "model")
@@ -122,6 +128,9 @@ def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, 
 
 
 def _fit(model: Model, data: Dataset, options: Options, folder: Path | None, quiet: bool) -> History:
+    if options["pretrain"]:
+        same = ("batch_size", "learning_rate", "gradient_clip", "seed", "device", "precision")
+        pretrain(model, data, epochs=options["pretrain"], progress=not quiet, **{key: options[key] for key in same})
     history = fit(
         model,
         data,

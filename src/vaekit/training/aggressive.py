@@ -39,12 +39,13 @@ ROWS = 512
 """Rows whose mutual information is measured; it is at most log n."""
 
 
-def encoder_of(model: nn.Module) -> nn.Module:
-    """The part of a model that is q(z|x). Raises UsageError where it has none of its own."""
-    inner = getattr(model, "vae", model)
-    encoder = getattr(inner, "encoder", None)
+def encoder_of(model: Model, owner: str) -> nn.Module:
+    """The part of a model that is q(z|x). Raises UsageError where it has none of its own, or no rate that could vanish."""
+    if not model.has_likelihood or model.quantised:
+        raise UsageError(f"{owner}: this model has no KL that could drive its code away; train a vae")
+    encoder = getattr(getattr(model, "vae", model), "encoder", None)
     if not isinstance(encoder, nn.Module) or not any(p.requires_grad for p in encoder.parameters()):
-        raise UsageError(f"{type(model).__name__}: has no encoder that could be trained by itself; train a vae")
+        raise UsageError(f"{owner}: this model has no encoder that could be trained by itself; train a vae")
     return encoder
 
 
@@ -57,15 +58,19 @@ def aggressively(first: Update, model: Model, rows: Split, *, most: int, measure
         most: steps of the encoder for each one of the decoder, at most.
         measure_every: steps between measurements: an epoch's.
     """
-    if most < 1:
-        raise UsageError(f"aggressive {most}: expected at least 1 step of the encoder for each of the decoder")
-    if not model.has_likelihood:
-        raise UsageError("aggressive: this model has no likelihood, so no code to lose; train a vae")
+    check_aggressive(model, most)
     moved = tuple(model.parameters()) if first.parameters is None else tuple(first.parameters)
-    mine = {id(p) for p in encoder_of(model).parameters()}
+    mine = {id(p) for p in encoder_of(model, "aggressive").parameters()}
     parts = [p for p in moved if id(p) in mine], [p for p in moved if id(p) not in mine]
     pace = Pace(model, first.objective, *parts, rows.head(ROWS).fixed(), most, measure_every)
     return replace(first, objective=pace.objective, moves=pace.moves)
+
+
+def check_aggressive(model: Model, most: int) -> None:
+    """Raise UsageError unless the model can be trained with so many steps of its encoder for each one of the decoder."""
+    if most < 1:
+        raise UsageError(f"aggressive {most}: expected at least 1 step of the encoder for each of the decoder")
+    encoder_of(model, "aggressive")
 
 
 @dataclass
