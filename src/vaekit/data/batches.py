@@ -1,4 +1,8 @@
-"""Training batches whose order is a function of (seed, epoch) alone, so that a repeated or resumed run is the same run."""
+"""Training batches whose order is a function of (seed, epoch) alone, so that a repeated or resumed run is the same run.
+
+Sentences of like length come together: within every `_POOL` batches of the epoch's random order they are sorted by length, so
+that little of a batch is padding, and the batches then come in random order.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ import numpy as np
 import torch
 
 from vaekit.data.dataset import Batch, Split
+
+_POOL = 100
+"""Batches' worth of sentences that are sorted together."""
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -38,7 +45,7 @@ def epoch_batches(
     rank, world = share
     # SFC64 gives random bytes fastest; the rank is in the key because each process binarises its own rows
     rng = np.random.Generator(np.random.SFC64([seed, epoch, rank, 1]))
-    order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(split)))
+    order = _order(split, batch_size, np.random.default_rng([seed, epoch]))
     for start in range(0, len(split), batch_size):
         rows = order[start : start + batch_size]
         rows = rows if world == 1 else rows[rank::world]
@@ -46,3 +53,15 @@ def epoch_batches(
         if device.type != "cpu":
             x, c = (None if t is None else t.to(device, non_blocking=True) for t in (x, c))  # type: ignore[assignment]
         yield Batch(x, c)
+
+
+def _order(split: Split, batch_size: int, rng: np.random.Generator) -> torch.Tensor:
+    """Every row once, (n,); a batch is `batch_size` rows that follow each other, the last one smaller."""
+    order = rng.permutation(len(split))
+    if split.lengths is None:
+        return torch.from_numpy(order)
+    lengths, whole = split.lengths.numpy(), len(order) // batch_size * batch_size
+    pools = np.split(order[:whole], range(_POOL * batch_size, whole, _POOL * batch_size))
+    alike = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+    batches = np.concatenate(alike).reshape(-1, batch_size)
+    return torch.from_numpy(np.concatenate([batches[rng.permutation(len(batches))].reshape(-1), order[whole:]]))

@@ -22,19 +22,24 @@ class Batch(NamedTuple):
     x: Tensor
     c: Tensor | None = None
 
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Batch:
+        """The batch on a device, numbers in `dtype`; tokens stay whole numbers."""
+        return Batch(_moved(self.x, device, dtype), None if self.c is None else _moved(self.c, device, dtype))
+
 
 @dataclass(frozen=True)
 class Split:
     """Rows of one part of the data, kept as they are stored (8-bit images stay uint8).
 
     Args:
-        values: (n, *shape), uint8 for discrete data (0 .. maximum), float for continuous data.
+        values: (n, *shape), uint8 for discrete data (0 .. maximum), float for continuous data, int32 for text.
         labels: (n,) int64 class numbers, or None.
         maximum: the integer that stands for 1.0; None for float values, which are used as they are.
         dynamic: draw each pixel anew as Bernoulli(value / maximum) whenever a training batch is taken.
         name: for messages: "train", "validation" or "test".
         factors: (n, F) int64 numbers of the known factors behind each row, or None.
         conditions: (n, C) what a conditional model is told of each row, or None: then its class, as a one-hot vector.
+        lengths: (n,) int64 tokens of each sentence, its end counted; None for data other than text.
     """
 
     values: Tensor
@@ -44,14 +49,21 @@ class Split:
     name: str = "data"
     factors: Tensor | None = None
     conditions: Tensor | None = None
+    lengths: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def rows(self, index: Tensor | slice, rng: np.random.Generator | None = None) -> Tensor:
-        """The rows at `index` as a model sees them, (B, *shape) float32; `rng` draws the pixels of a dynamic split."""
+        """The rows at `index` as a model sees them, (B, *shape) float32; `rng` draws the pixels of a dynamic split.
+
+        Text is (B, T) int64, padded to the longest of these rows.
+        """
         # index_select is five times faster than indexing with a tensor
         values = self.values[index] if isinstance(index, slice) else self.values.index_select(0, index)
+        if self.lengths is not None:
+            longest = int(self.lengths[index].max()) if len(values) else 0
+            return values[:, :longest].long()
         if self.maximum is None:
             return values
         if self.dynamic:
@@ -98,10 +110,9 @@ class Split:
 
     def head(self, n: int) -> Split:
         """The first `n` rows."""
-        labels, factors, conditions = (
-            None if kept is None else kept[:n] for kept in (self.labels, self.factors, self.conditions)
-        )
-        return replace(self, values=self.values[:n], labels=labels, factors=factors, conditions=conditions)
+        named = {key: getattr(self, key) for key in ("labels", "factors", "conditions", "lengths")}
+        kept: dict[str, Any] = {key: None if values is None else values[:n] for key, values in named.items()}
+        return replace(self, values=self.values[:n], **kept)
 
     def fingerprint(self) -> dict[str, Any]:
         """The number of rows and a SHA-256 of their stored values and labels."""
@@ -134,6 +145,10 @@ class Dataset:
             "schema": self.schema.to_json(),
             "splits": {name: split.fingerprint() for name, split in self.splits().items()},
         }
+
+
+def _moved(x: Tensor, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    return x.to(device, dtype if x.is_floating_point() else x.dtype)
 
 
 def as_split(rows: Any) -> Split:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from vaekit.data.vocabulary import Vocabulary
 from vaekit.errors import DataError, UsageError
 
-Support = Literal["binary", "discrete", "unit", "real"]
+Support = Literal["binary", "discrete", "unit", "real", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Schema:
     network may work on (x - shift) / scale while every density stays in the data's own units.
 
     Args:
-        kind: "image" (shape (C, H, W)) or "vector" (shape (D,)).
+        kind: "image" (shape (C, H, W)), "vector" (shape (D,)) or "text" (shape (T,): tokens of the longest sentence, its end
+            counted; a batch is cropped to its own longest).
         shape: the shape of one example.
         levels: number of values of discrete data (2 = binary, 256 = 8-bit), None for continuous data.
         low, high: the smallest and the largest value a model sees.
@@ -31,6 +34,7 @@ class Schema:
         classes: names of the classes in the order of the integer labels, None without labels.
         conditions: names of the values that a conditional model is told; None: it is told the class.
         condition_shift, condition_scale: where these values lie in the training rows, one for each.
+        vocabulary: of text, the JSON of its `Vocabulary`.
         mean: training mean of each element (`shape`), the start of a decoder's output bias; not part of the JSON,
             because a trained model carries it in its weights.
     """
@@ -46,14 +50,24 @@ class Schema:
     conditions: tuple[str, ...] | None = None
     condition_shift: float | tuple[float, ...] = 0.0
     condition_scale: float | tuple[float, ...] = 1.0
+    vocabulary: dict[str, Any] | None = field(default=None, repr=False, hash=False)
     mean: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def support(self) -> Support:
-        """Where the values lie: {0, 1}, an even grid on [0, 1], the interval [0, 1], or the real line."""
+        """Where the values lie: {0, 1}, an even grid on [0, 1], the interval [0, 1], the real line, or a vocabulary."""
+        if self.kind == "text":
+            return "tokens"
         if self.levels is not None:
             return "binary" if self.levels == 2 else "discrete"
         return "unit" if self.low >= 0 and self.high <= 1 else "real"
+
+    @cached_property
+    def text(self) -> Vocabulary:
+        """The vocabulary of text. Raises DataError for other data."""
+        if self.vocabulary is None:
+            raise DataError(f"schema: {self.kind} data have no vocabulary; give sentences")
+        return Vocabulary.from_json(self.vocabulary)
 
     @property
     def size(self) -> int:
@@ -107,11 +121,21 @@ class Schema:
 
     def check(self, x: Tensor, owner: str) -> None:
         """Raise DataError unless every row of `x` (B, *shape) could be an example of this schema."""
-        if tuple(x.shape[1:]) != self.shape:
+        if self.kind == "text":
+            self._check_tokens(x, owner)
+        elif tuple(x.shape[1:]) != self.shape:
             raise DataError(f"{owner}: expected examples of shape {self.shape}, got {tuple(x.shape[1:])}")
-        if self.levels is not None and x.numel():
+        elif self.levels is not None and x.numel():
             steps = x * (self.levels - 1)
             if bool(((steps - steps.round()).abs() > 1e-3).any()) or float(x.min()) < 0 or float(x.max()) > 1:
                 raise DataError(
                     f"{owner}: values are not on the {self.levels} levels from 0 to 1 this model was made for"
                 )
+
+    def _check_tokens(self, x: Tensor, owner: str) -> None:
+        if x.dim() != 2 or x.is_floating_point() or x.shape[1] > self.shape[0]:
+            raise DataError(
+                f"{owner}: expected token numbers (B, at most {self.shape[0]}), got {tuple(x.shape)} {x.dtype}"
+            )
+        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.text.size:
+            raise DataError(f"{owner}: token {int(x.max())} is none of the {self.text.size} of the vocabulary")

@@ -7,9 +7,10 @@ batch it came in, nor on the rows before it, nor on how its draws were divided i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
@@ -19,8 +20,13 @@ _BLOCK = 128
 
 
 def row_seeds(x: Tensor, seed: int) -> list[int]:
-    """One 63-bit seed for every row of `x` (B, ...), from its values in single precision and `seed`."""
-    rows = x.detach().cpu().float().contiguous().flatten(1).numpy()
+    """One 63-bit seed for every row of `x` (B, ...), from its values in single precision and `seed`.
+
+    A sentence (whole numbers, 0 after its end) has the same seed however far it is padded.
+    """
+    rows: Iterable[np.ndarray] = x.detach().cpu().float().contiguous().flatten(1).numpy()
+    if not x.is_floating_point():
+        rows = (np.trim_zeros(row, "b") for row in rows)
     key = seed.to_bytes(16, "little", signed=True)
     return [
         int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "little") >> 1 for row in rows

@@ -67,11 +67,9 @@ def batches(model: Model, split: Split, size: int = ROWS) -> Iterator[Batch]:
 
 def batch_at(model: Model, split: Split, index: Tensor | slice) -> Batch:
     """The rows at `index`, likewise."""
-    parts = (split.rows(index), split.condition(index, model.condition_dim))
+    batch = Batch(split.rows(index), split.condition(index, model.condition_dim))
     parameter = next(model.parameters(), None)
-    if parameter is None:
-        return Batch(*parts)
-    return Batch(*(None if t is None else t.to(parameter.device, parameter.dtype) for t in parts))  # type: ignore[arg-type]
+    return batch if parameter is None else batch.to(parameter.device, parameter.dtype)
 
 
 def seeded_posterior(model: Model, batch: Batch, seed: int) -> RowSeeded:

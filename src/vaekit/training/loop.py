@@ -100,7 +100,7 @@ class Training:
         for batch in batches:
             if stop.is_set():
                 return
-            self._step(Batch(batch.x.to(self.dtype), None if batch.c is None else batch.c.to(self.dtype)))
+            self._step(batch.to(accelerator.device, self.dtype))
             if self.progress.due():
                 self.progress.step(self.step, epoch, self._so_far())
             if self.on_step is not None:
@@ -222,9 +222,8 @@ class Training:
         return bound | {f"validation_{name}": value for name, value in means.items()}
 
     def _rows(self, split: Split, index: slice) -> Batch:
-        like = {"device": self.accelerator.device, "dtype": self.dtype}
-        c = split.condition(index, self.model.condition_dim)
-        return Batch(split.rows(index).to(**like), None if c is None else c.to(**like))
+        rows = Batch(split.rows(index), split.condition(index, self.model.condition_dim))
+        return rows.to(self.accelerator.device, self.dtype)
 
     def _held_out(self, batch: Batch) -> dict[str, Tensor]:
         """Figures of each row of a batch by name, (B,)."""
