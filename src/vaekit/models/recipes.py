@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any
 
 from vaekit.data.schema import Schema
-from vaekit.errors import RunError, UsageError
+from vaekit.errors import DataError, RunError, UsageError
 from vaekit.models.base import Model
 from vaekit.objectives import elbo
 
@@ -32,13 +32,19 @@ class Recipe:
     function: Callable[..., Model]
     objective: Callable[..., Any]
     training: Mapping[str, Any] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ("image", "vector")
+    """Kinds of data that its models are for (`Schema.kind`)."""
 
 
 RECIPES: dict[str, Recipe] = {}
 
 
 def recipe(
-    *, objective: Callable[..., Any] = elbo, name: str | None = None, training: Mapping[str, Any] | None = None
+    *,
+    objective: Callable[..., Any] = elbo,
+    name: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    kinds: tuple[str, ...] = ("image", "vector"),
 ) -> Callable[[Callable[..., Model]], Callable[..., Model]]:
     """Decorator that registers a function (schema, *, ...) -> Model and writes its arguments onto what it makes.
 
@@ -46,6 +52,7 @@ def recipe(
         objective: what its models are trained with by default.
         name: the name on the command line and in run folders; left out, the function's own.
         training: keywords of `fit` that its models are trained with by default, for example {"learning_rate": 2e-4}.
+        kinds: the kinds of data that its models are for; others are refused.
     """
 
     def register(function: Callable[..., Model]) -> Callable[..., Model]:
@@ -60,16 +67,32 @@ def recipe(
                 raise UsageError(
                     f"model {key}: {error}; it takes {', '.join(list(signature.parameters)[1:])}"
                 ) from error
+            if schema.kind not in kinds:
+                raise DataError(
+                    f"model {key}: is for {_for(kinds)}, these data are {_for((schema.kind,))}; {_instead(schema)}"
+                )
             bound.apply_defaults()
             arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in list(bound.arguments.items())[1:]}
             model = function(schema, **keywords)
             model.origin = Origin(key, arguments, schema)  # type: ignore[assignment]  # nn.Module types attributes as tensors
             return model
 
-        RECIPES[key] = Recipe(key, make, objective, dict(training or {}))
+        RECIPES[key] = Recipe(key, make, objective, dict(training or {}), kinds)
         return make
 
     return register
+
+
+_PLURAL = {"image": "images", "vector": "vectors", "text": "sentences"}
+
+
+def _for(kinds: tuple[str, ...]) -> str:
+    return " and ".join(_PLURAL.get(kind, kind) for kind in kinds)
+
+
+def _instead(schema: Schema) -> str:
+    fitting = [name for name, found in RECIPES.items() if schema.kind in found.kinds]
+    return f"take one of {', '.join(fitting)}"
 
 
 def origin_of(model: Model) -> Origin:
