@@ -8,6 +8,7 @@ import torch
 from vaekit.data import Split
 from vaekit.evaluation.rows import batch_at, device_of
 from vaekit.models.base import Model
+from vaekit.models.gan import GAN
 
 _MOST = 20
 """Classes shown."""
@@ -26,6 +27,9 @@ def condition_arrays(model: Model, test: Split, n: int = 8) -> dict[str, np.ndar
         return {}
     like = next(model.parameters())
     told = torch.eye(model.condition_dim, device=device_of(model), dtype=like.dtype)[:_MOST]
+    if isinstance(model, GAN):  # it has no code of a test row: a column is one code drawn from the prior
+        made = model.decode(model.prior_codes(n).expand(len(told), -1, -1), told[:, None]).mean
+        return {"class_samples": made.cpu().float().numpy()}
     drawn = torch.stack([model.sample(n, c.expand(n, -1)) for c in told])
     batch = batch_at(model, test, slice(0, n))
     styles = model.decode(model.encode(*batch)[:, None].expand(-1, len(told), -1), told).mean

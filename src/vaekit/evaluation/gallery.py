@@ -15,7 +15,9 @@ from vaekit.evaluation.conditions import condition_arrays
 from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.layers import chain_of, layer_arrays, settled
 from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of
+from vaekit.evaluation.walks import walk_arrays
 from vaekit.models.base import LatentModel, Model
+from vaekit.models.gan import GAN
 from vaekit.priors import Learned, UniformBox, VampPrior
 
 Arrays = dict[str, np.ndarray]
@@ -43,6 +45,8 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
             traversals or plane, which move one number of a code at a time.
         plane, plane_values, plane_by_mass: decoded grid (20, 20, *shape) where there are two latent dimensions, and whether
             its steps are of equal mass under the prior.
+        walks: (6, 9, *shape), see `evaluation/walks.py`; of a model that cannot encode, which has samples, classes, walks and
+            plane and nothing else.
         class_samples, style_originals, class_styles: see `evaluation/conditions.py`; of a model that is told the class.
         layer_sizes, layer_originals, layer_images: see `evaluation/layers.py`; of a code in layers only, which has no plane.
             In its traversals the layers under the one that moves follow at the prior's means.
@@ -50,6 +54,8 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
     test = check_rows(data.train if data.test is None else data.test)
     with at_rest(model):
         torch.manual_seed(seed)
+        if isinstance(model, GAN):
+            return _generated(model, data, test)
         z = codes(model, test)
         arrays = {"codes": z[:_POINTS].numpy()}
         if test.labels is not None:
@@ -68,6 +74,12 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         if model.latent_dim == 2:
             arrays |= _plane(model, test, z)
     return arrays
+
+
+def _generated(model: GAN, data: Dataset, test: Split) -> Arrays:
+    """What there is to see of a model that cannot encode."""
+    arrays = _samples(model, data, test) | condition_arrays(model, test) | walk_arrays(model, test)
+    return arrays | (_plane(model, test, model.prior_codes(2)) if model.latent_dim == 2 else {})
 
 
 def _reconstructions(model: Model, test: Split, each: int = 8) -> Arrays:
@@ -166,7 +178,7 @@ def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps:
 def _plane(model: Model, test: Split, z: Tensor, side: int = 20) -> Arrays:
     """The decoded plane: a grid at equal masses of a prior whose dimensions are independent, or over the codes' range."""
     prior = getattr(model, "prior", None)
-    by_mass = model.has_likelihood and not isinstance(prior, Learned | VampPrior)
+    by_mass = (model.has_likelihood or not model.has_posterior) and not isinstance(prior, Learned | VampPrior)
     if by_mass:
         bounded = isinstance(prior, UniformBox)
         p = torch.distributions.Uniform(-BOX, BOX) if bounded else torch.distributions.Normal(0.0, 1.0)
