@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -24,15 +25,27 @@ def probes(model: Model, data: Dataset) -> dict[str, Estimate]:
         "linear_probe", "knn_probe", "linear_probe_raw", "knn_probe_raw"; empty without labels or test rows, or where
         the training rows show fewer than two classes.
     """
+    return code_probes(model, data) | raw_probes(data)
+
+
+def code_probes(model: Model, data: Dataset) -> dict[str, Estimate]:
+    """ "linear_probe" and "knn_probe" of `probes`, those of codes."""
+    return _probed(data, lambda split: codes(model, split), "", "codes")
+
+
+def raw_probes(data: Dataset) -> dict[str, Estimate]:
+    """ "linear_probe_raw" and "knn_probe_raw" of `probes`, which say the same beside every model."""
+    return _probed(data, _flat, "_raw", "raw values")
+
+
+def _probed(data: Dataset, features: Callable[[Split], Tensor], suffix: str, of: str) -> dict[str, Estimate]:
     train, test = data.train.fixed().head(_FIT_ROWS), data.test
     if test is None or train.labels is None or test.labels is None or len(train.labels.unique()) < 2:
         return {}
-    features = {"": (codes(model, train), codes(model, test)), "_raw": (_flat(train), _flat(test))}
-    result = {}
-    for suffix, (seen, unseen) in features.items():
-        for name in ("linear_probe", "knn_probe"):
-            hits = _hits(name, seen.numpy(), train.labels.numpy(), unseen.numpy(), test.labels.numpy())
-            result[name + suffix] = _accuracy(hits, name, len(train), "codes" if not suffix else "raw values")
+    seen, unseen, result = features(train).numpy(), features(test).numpy(), {}
+    for name in ("linear_probe", "knn_probe"):
+        hits = _hits(name, seen, train.labels.numpy(), unseen, test.labels.numpy())
+        result[name + suffix] = _accuracy(hits, name, len(train), of)
     return result
 
 
