@@ -31,8 +31,12 @@ class Model(nn.Module, ABC):
     has_likelihood: bool = True
     has_posterior: bool = True
     quantised: bool = False
+    observes: str = "x"
+    """What `Draw.log_px` is a density of."""
     condition_dim: int = 0
     """Number of values in a condition c; 0 for a model that takes none."""
+    condition_optional: bool = False
+    """Whether rows may come without their class. In training c is then all 0 for them; an evaluation tells no class at all."""
 
     @property
     def can_sample(self) -> bool:
@@ -64,6 +68,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The posterior's mean, (B, D)."""
+
+    def condition_of(self, x: Tensor, c: Tensor | None = None) -> Tensor | None:
+        """What to decode the codes of x with: c, unless the model has a guess of its own where c is not known."""
+        return c
 
     def updates(self, objective: Callable[..., Terms]) -> list[Update]:
         """The players of a training with `objective`: one that moves everything. A model with a critic has its own list,
