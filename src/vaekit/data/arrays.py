@@ -32,6 +32,20 @@ class Raw:
     condition_names: tuple[str, ...] | None = None
 
 
+def unlabelled(labels: np.ndarray) -> np.ndarray:
+    """(n,) which labels say that a class is not known: NaN, None, an empty text, and -1 beside at least two classes from 0 up.
+
+    So -1 is a class where it stands beside one other, as in -1 and 1, or where another number is below 0.
+    """
+    if labels.dtype.kind not in "biuf":
+        texts = [None if v is None or v != v else str(v).strip() for v in labels.tolist()]
+        return np.array([not text for text in texts], bool)
+    missing = np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(len(labels), bool)
+    others = np.unique(labels[~missing & (labels != -1)])
+    counts = len(others) >= 2 and others[0] >= 0 and bool((others == np.rint(others)).all())
+    return missing | (labels == -1) if counts else missing
+
+
 def image_axes(values: np.ndarray, owner: str) -> np.ndarray:
     """(n, D), (n, H, W), (n, H, W, C) or (n, C, H, W) -> (n, D) or (n, C, H, W), C being 1 or 3."""
     if values.ndim == 2:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.arrays import check_values, image_axes
+from vaekit.data.arrays import check_values, image_axes, unlabelled
 from vaekit.data.binarize import draw_once
 from vaekit.data.dataset import Split
 from vaekit.data.schema import Schema
+from vaekit.data.sentences import Sentences
 from vaekit.data.sources import conditions_of, read_source
+from vaekit.data.text import text_rows
 from vaekit.errors import DataError
 
 Part = Literal["all", "train", "validation", "test"]
@@ -27,6 +29,7 @@ def load_rows(
     part: Part | None = None,
     data_dir: str | Path | None = None,
     binarize_seed: int = 777,
+    sentences: Sentences = "line",
 ) -> Split:
     """Read a source for a model that was made for `schema`.
 
@@ -37,10 +40,13 @@ def load_rows(
         part: rows of one part of a source that has its own division; "all" keeps the source's order. None is the test
             part of such a source and all rows of others.
         data_dir, binarize_seed: see `load`.
+        sentences: how text is cut; a line is a row unless it says otherwise, and a blank one an empty sentence.
 
     Raises:
         DataError: the rows cannot be examples of this schema.
     """
+    if schema.kind == "text":
+        return text_rows(source, schema, part, sentences)[0]
     size = (schema.shape[1], schema.shape[2]) if schema.kind == "image" else None
     gray = schema.shape[0] == 1 if schema.kind == "image" else None
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
@@ -71,16 +77,29 @@ def _shaped(values: np.ndarray, schema: Schema, owner: str) -> np.ndarray:
 
 
 def _known_labels(labels: np.ndarray | None, names: tuple[str, ...] | None, schema: Schema) -> np.ndarray | None:
-    """Class numbers of the model's own classes; None where a row's class is none of them."""
+    """Class numbers of the model's own classes, -1 without one; None where a row's class is none of them."""
     if labels is None or schema.classes is None:
         return None
-    texts = (
-        [names[int(v)] if names else str(int(v)) if float(v) == int(v) else str(v) for v in labels.reshape(-1)]
-        if (names or labels.dtype.kind in "iuf")
-        else [str(v) for v in labels.reshape(-1)]
-    )
+    labels = labels.reshape(-1)
+    missing = labels < 0 if names else unlabelled(labels)
+    if not names and labels.dtype.kind in "if":
+        missing = np.isnan(labels) | ((labels == -1) if "-1" not in schema.classes else False)
     number = {name: i for i, name in enumerate(schema.classes)}
-    return np.array([number[t] for t in texts], np.int64) if set(texts) <= set(number) else None
+    texts = [names[int(v)] if names else _text(v) for v in labels[~missing]]
+    if not set(texts) <= set(number):
+        return None
+    found = np.full(len(labels), -1, np.int64)
+    found[~missing] = [number[text] for text in texts]
+    return found
+
+
+def _text(label: Any) -> str:
+    """The name that a label has as a class: whole numbers without a point."""
+    return (
+        str(int(label))
+        if isinstance(label, np.number) and label == np.rint(label) and np.isfinite(label)
+        else str(label)
+    )
 
 
 def _levelled(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaekit.data.binarize import bernoulli_pixels
 from vaekit.data.schema import Schema
-from vaekit.errors import DataError
+from vaekit.errors import DataError, UsageError
 
 
 class Batch(NamedTuple):
@@ -33,7 +33,7 @@ class Split:
 
     Args:
         values: (n, *shape), uint8 for discrete data (0 .. maximum), float for continuous data, int32 for text.
-        labels: (n,) int64 class numbers, or None.
+        labels: (n,) int64 class numbers, -1 where a row's class is not known, or None.
         maximum: the integer that stands for 1.0; None for float values, which are used as they are.
         dynamic: draw each pixel anew as Bernoulli(value / maximum) whenever a training batch is taken.
         name: for messages: "train", "validation" or "test".
@@ -72,10 +72,16 @@ class Split:
             return bernoulli_pixels(values, self.maximum, rng).float()
         return values.float() if self.maximum == 1 else values.float().mul_(1.0 / self.maximum)
 
-    def condition(self, index: Tensor | slice, dim: int) -> Tensor | None:
+    @property
+    def labelled(self) -> Tensor:
+        """(n,) whether each row's class is known."""
+        return torch.zeros(len(self), dtype=torch.bool) if self.labels is None else self.labels >= 0
+
+    def condition(self, index: Tensor | slice, dim: int, *, optional: bool = False) -> Tensor | None:
         """What a model of `dim` condition values is told of the rows at `index`, (B, dim) float32; None where dim is 0.
 
-        Raises DataError where the rows have neither conditions nor labels, or others than the model was made for.
+        With `optional` a row whose class is not known has only zeros. Raises DataError where the rows have neither conditions
+        nor labels, or others than the model was made for.
         """
         if dim == 0:
             return None
@@ -90,11 +96,16 @@ class Split:
                 f"{self.name}: the model is conditional and these rows have no labels; give data with classes"
             )
         labels = self.labels[index]
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < dim:
+        wrong = labels[(labels < -1) | (labels >= dim)]
+        if len(wrong):
+            raise DataError(f"{self.name}: class {int(wrong[0])} is none of the {dim} classes the model was made for")
+        if not optional and bool((labels < 0).any()):
+            missing = len(self) - int(self.labelled.sum())
             raise DataError(
-                f"{self.name}: class {int(labels.max())} is none of the {dim} classes the model was made for"
+                f"{self.name}: the class of {missing:,} of {len(self):,} rows is not known, and the model has to be told "
+                "every one; take model m2, or label these rows"
             )
-        return torch.nn.functional.one_hot(labels, dim).float()
+        return torch.nn.functional.one_hot(labels + 1, dim + 1)[:, 1:].float()
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
         """The rows in order, in batches of `batch_size`."""
@@ -108,11 +119,25 @@ class Split:
         bits = bernoulli_pixels(self.values, self.maximum, np.random.default_rng(seed))
         return replace(self, values=bits, maximum=1, dynamic=False)
 
+    def only(self, kept: Tensor) -> Split:
+        """The rows where `kept` (n,) is true; the split itself where all are."""
+        if bool(kept.all()):
+            return self
+        parts = ("labels", "factors", "conditions", "lengths")
+        chosen: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[kept] for name in parts
+        }
+        return replace(self, values=self.values[kept], **chosen)
+
     def head(self, n: int) -> Split:
         """The first `n` rows."""
+        return self.take(slice(n))
+
+    def take(self, index: Tensor | slice) -> Split:
+        """The rows at `index` as a split of their own."""
         named = {key: getattr(self, key) for key in ("labels", "factors", "conditions", "lengths")}
-        kept: dict[str, Any] = {key: None if values is None else values[:n] for key, values in named.items()}
-        return replace(self, values=self.values[:n], **kept)
+        kept: dict[str, Any] = {key: None if values is None else values[index] for key, values in named.items()}
+        return replace(self, values=self.values[index], **kept)
 
     def fingerprint(self) -> dict[str, Any]:
         """The number of rows and a SHA-256 of their stored values and labels."""
@@ -120,7 +145,9 @@ class Split:
         for part in (self.values, self.labels, self.conditions):
             if part is not None:
                 digest.update(part.contiguous().numpy().data)
-        return {"n": len(self), "sha256": digest.hexdigest()}
+        known = int(self.labelled.sum())
+        partly = {} if self.labels is None or known == len(self) else {"labelled": known}
+        return {"n": len(self), "sha256": digest.hexdigest(), **partly}
 
 
 @dataclass(frozen=True)
@@ -149,6 +176,31 @@ class Dataset:
 
 def _moved(x: Tensor, device: torch.device | str, dtype: torch.dtype) -> Tensor:
     return x.to(device, dtype if x.is_floating_point() else x.dtype)
+
+
+def keep_labels(split: Split, number: int, seed: int) -> Split:
+    """The split with only `number` of its labels, equally many of every class where it has them, chosen by `seed`.
+
+    Raises UsageError where there are not that many, or more classes than that; DataError without labels.
+    """
+    known = torch.nonzero(split.labelled).flatten().numpy()
+    if split.labels is None or not len(known):
+        raise DataError(f"labelled {number}: the {split.name} rows have no labels to keep")
+    labels = split.labels.numpy()
+    classes = len(np.unique(labels[known]))
+    if not classes <= number <= len(known):
+        raise UsageError(
+            f"labelled {number}: expected {classes} (one for each class) to {len(known)}, the labelled {split.name} rows"
+        )
+    order = np.random.default_rng(seed).permutation(known)
+    turn = np.empty(len(order), np.int64)  # how many rows of its class come before each
+    for c in np.unique(labels[known]):
+        of_class = labels[order] == c
+        turn[of_class] = np.arange(of_class.sum())
+    kept = torch.from_numpy(order[np.argsort(turn, kind="stable")[:number]])
+    fewer = torch.full_like(split.labels, -1)
+    fewer[kept] = split.labels[kept]
+    return replace(split, labels=fewer)
 
 
 def as_split(rows: Any) -> Split:

@@ -1,4 +1,7 @@
-"""A folder of images -> one uint8 array. The class of an image is the name of its sub-folder."""
+"""A folder of images -> one uint8 array. The class of an image is the name of its sub-folder.
+
+Images in a sub-folder `unlabelled` have no class.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import numpy as np
 
 from vaekit.data.arrays import Raw
 from vaekit.errors import DataError
+
+_NO_CLASS = ("unlabelled", "unlabeled")
 
 _LARGEST_DEFAULT = 64
 """Side length above which images are shrunk unless a size is asked for."""
@@ -43,6 +48,14 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None, gray: bool | N
     return Raw(values, labels, classes, maximum=255)
 
 
+def has_images(folder: Path) -> bool:
+    """Whether `read_folder` would find an image below `folder`."""
+    try:
+        return bool(_image_files(folder))
+    except DataError:
+        return False
+
+
 def _image_files(folder: Path) -> list[Path]:
     from PIL import Image
 
@@ -61,12 +74,14 @@ def _classes(folder: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[
     if all(name is None for name in names):
         return None, None
     if None in names:
-        raise DataError(f"{files[names.index(None)]}: lies beside class folders; move it into one of them")
-    classes = tuple(sorted({name for name in names if name is not None}))
-    if len(classes) == 1:
+        raise DataError(
+            f"{files[names.index(None)]}: lies beside class folders; move it into one of them, or into one named unlabelled"
+        )
+    classes = tuple(sorted({name for name in names if name is not None and name.lower() not in _NO_CLASS}))
+    if len(classes) < 2:
         return None, None
     number = {name: i for i, name in enumerate(classes)}
-    return np.array([number[name] for name in names if name is not None], np.int64), classes
+    return np.array([number.get(name or "", -1) for name in names], np.int64), classes
 
 
 def _common_form(files: list[Path], image_size: tuple[int, int] | None) -> tuple[tuple[int, int], str]:

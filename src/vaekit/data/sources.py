@@ -10,22 +10,23 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from vaekit.data.arrays import Raw, as_stored, check_values, describe, divide, image_axes
+from vaekit.data.arrays import Raw, as_stored, check_values, describe, divide, image_axes, unlabelled
 from vaekit.data.binarize import draw_once
-from vaekit.data.dataset import Dataset, Split
+from vaekit.data.dataset import Dataset, Split, keep_labels
 from vaekit.data.folder import read_folder
 from vaekit.data.idx import read_idx
+from vaekit.data.sentences import Sentences
 from vaekit.data.shapes import shapes
-from vaekit.data.standard import IDX_SETS, read_digits, read_idx_set
+from vaekit.data.standard import BUILT_IN, IDX_SETS, read_digits, read_idx_set
+from vaekit.data.text import is_text, load_text
+from vaekit.data.vocabulary import Level
 from vaekit.errors import DataError, UsageError
 
 Binarize = Literal["none", "static", "dynamic"]
 
-BUILT_IN = ("digits", "shapes", *IDX_SETS)
-
 
 def load(
-    source: str | Path | np.ndarray | torch.Tensor = "digits",
+    source: str | Path | np.ndarray | torch.Tensor | list[str] = "digits",
     labels: np.ndarray | None = None,
     conditions: np.ndarray | None = None,
     condition_names: tuple[str, ...] | None = None,
@@ -35,13 +36,21 @@ def load(
     binarize: Binarize = "none",
     binarize_seed: int = 777,
     split_seed: int = 0,
+    labelled: int | None = None,
+    sentences: Sentences = "auto",
+    vocabulary: Level = "word",
+    vocabulary_size: int = 10_000,
+    minimum_count: int = 1,
+    max_length: int = 100,
 ) -> Dataset:
-    """Read a source of images or vectors and divide it into training, validation and test rows.
+    """Read a source of images, vectors or sentences and divide it into training, validation and test rows.
 
     Args:
         source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images, an IDX, .npy
-            or .npz file, or an array of shape (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w).
-        labels: class numbers (n,) when `source` is an array.
+            or .npz file, or an array of shape (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w); or text: a list of
+            strings, a text file (plain, .gz, .bz2 or .xz), or a folder with files train, valid and test. Lines
+            label<TAB>sentence have classes.
+        labels: class numbers (n,) when `source` is an array or a list.
         conditions, condition_names: numbers (n, C) that a conditional model is told of each row of an array, and their names
             (an .npz has arrays of these names); left out, it is told the class.
         data_dir: where the files of mnist and fashion-mnist are; None looks at the environment variable VAEKIT_DATA,
@@ -50,21 +59,48 @@ def load(
         binarize: "static" draws every pixel as black or white once, "dynamic" draws the training pixels anew each time
             they are used; validation and test pixels are fixed either way.
         binarize_seed: seed of the fixed pixels (777 as in the published figures on MNIST).
-        split_seed: seed of the split where the source has none of its own.
+        split_seed: seed of the split where the source has none of its own, and of which labels are kept.
+        labelled: keep the labels of only so many training rows, equally many of every class, as if the other rows had none;
+            validation and test rows keep theirs. Left out, all are kept.
+        sentences: of text: "line" is one a line, "split" cuts paragraphs after full stops, "auto" splits where blank lines
+            divide paragraphs.
+        vocabulary: of text: "word" cuts at white space, "bpe" learns pieces of words (byte-pair encoding).
+        vocabulary_size: most words or pieces of text, beside the four special tokens.
+        minimum_count: words of the training sentences that occur less often are unknown.
+        max_length: most tokens of a sentence, its end counted; longer ones are cut, and how many is said.
+
+    Labels that are NaN, None or empty, or -1 beside at least two classes from 0 up, say that a row's class is not known, as
+    does a folder's sub-folder `unlabelled`.
 
     Raises:
         DataError: the source is absent, damaged or not numeric; the message names file, row or key.
     """
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    few = {} if labelled is None else {"labelled": labelled}
+    if is_text(source):
+        if conditions is not None or binarize != "none":
+            raise UsageError("text: takes labels, and neither conditions nor binarize")
+        how: dict[str, Any] = {
+            "vocabulary": vocabulary,
+            "vocabulary_size": vocabulary_size,
+            "minimum_count": minimum_count,
+        }
+        how |= {"max_length": max_length, "split_seed": split_seed}
+        data = load_text(source, labels, sentences=sentences, **how)
+        if labelled is not None:
+            data = replace(data, train=keep_labels(data.train, labelled, split_seed))
+        return replace(data, source={**data.source, **how, **few})
     raw, name = read_source(source, labels, None if data_dir is None else Path(data_dir), size)
     if conditions is not None:
         raw = replace(raw, conditions=np.asarray(conditions), condition_names=condition_names)
     data = _assemble(raw, name, split_seed)
+    if labelled is not None:
+        data = replace(data, train=keep_labels(data.train, labelled, split_seed))
     if binarize != "none":
         data = _binarized(data, binarize, binarize_seed, name)
     options = {"binarize": binarize, "binarize_seed": binarize_seed, "split_seed": split_seed, "image_size": size}
-    return replace(data, source={"name": name, **options})
+    return replace(data, source={"name": name, **options, **few})
 
 
 def read_source(
@@ -84,6 +120,8 @@ def read_source(
     if name == "shapes":
         images, factors = shapes(size)
         return Raw(images, factors[:, 0], ("rectangle", "ellipse", "triangle"), maximum=255, factors=factors), name
+    if is_text(path):
+        raise DataError(f"{name}: is text, but the model was made for other data; give images or numbers")
     if path.is_dir():
         return read_folder(path, size, gray), name
     if not path.exists():
@@ -92,7 +130,7 @@ def read_source(
         return _read_numpy(path), name
     if path.suffix == ".gz" or "idx" in path.name or path.suffix == "":
         return _read_idx_with_labels(path), name
-    raise DataError(f"{name}: unknown kind of file; give a folder of images, an IDX file, a .npy or a .npz")
+    raise DataError(f"{name}: unknown kind of file; give a folder of images, an IDX file, a .npy, a .npz or a .txt")
 
 
 def _read_numpy(path: Path) -> Raw:
@@ -188,7 +226,7 @@ def _at(values: Any, rows: torch.Tensor) -> torch.Tensor | None:
 
 
 def _class_numbers(raw: Raw, owner: str) -> tuple[torch.Tensor | None, tuple[str, ...] | None]:
-    """Labels of any kind as numbers 0 .. classes - 1 with their names."""
+    """Labels of any kind as numbers 0 .. classes - 1 with their names, -1 where there is none."""
     if raw.labels is None:
         return None, None
     labels = np.asarray(raw.labels).reshape(-1)
@@ -196,13 +234,17 @@ def _class_numbers(raw: Raw, owner: str) -> tuple[torch.Tensor | None, tuple[str
         raise DataError(f"{owner}: {len(labels)} labels for {len(raw.values)} examples")
     if raw.classes is not None:
         return torch.from_numpy(labels.astype(np.int64)), raw.classes
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise DataError(f"{owner}: label {int(np.flatnonzero(~np.isfinite(labels))[0])} is not finite")
-    names, numbers = np.unique(labels, return_inverse=True)
-    if len(names) > max(2, len(labels) // 2):
+    if labels.dtype.kind == "f" and np.isinf(labels).any():
+        raise DataError(f"{owner}: label {int(np.flatnonzero(np.isinf(labels))[0])} is not finite")
+    known = ~unlabelled(labels)
+    labels = labels if labels.dtype.kind in "biuf" else labels.astype(str)
+    names, found = np.unique(labels[known], return_inverse=True)
+    numbers = np.full(len(labels), -1, np.int64)
+    numbers[known] = found
+    if not len(names) or len(names) > max(2, len(labels) // 2):
         return None, None  # every row has its own label: a target to regress on, not a class
     text = tuple(str(int(v)) if labels.dtype.kind == "f" and v == int(v) else str(v) for v in names)
-    return torch.from_numpy(numbers.astype(np.int64)), text
+    return torch.from_numpy(numbers), text
 
 
 def _binarized(data: Dataset, how: Binarize, seed: int, owner: str) -> Dataset:

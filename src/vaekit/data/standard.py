@@ -65,6 +65,10 @@ IDX_SETS = {
 }
 
 
+BUILT_IN = ("digits", "shapes", *IDX_SETS)
+"""Names of the sources that need no file of the user's."""
+
+
 def read_digits() -> Raw:
     """The 1,797 digits of 8 by 8 pixels and 17 gray levels that come with scikit-learn (UCI's optdigits test set)."""
     from sklearn.datasets import load_digits

@@ -39,6 +39,8 @@ _LONGEST_WORD = 100
 """Characters of a word that enters the vocabulary; a longer one is data without blanks, and unknown."""
 _LONG = re.compile(rf"\S{{{_LONGEST_WORD}}}")
 _BYTES = 256
+_AT_A_TIME = 10_000
+"""Sentences that go through the library at a time: what it says of each takes far more memory than its tokens."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,11 @@ class Vocabulary:
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Token numbers of each sentence, without BOS and EOS."""
-        return [found.ids for found in self._tokenizer.encode_batch(list(sentences), add_special_tokens=False)]
+        found: list[list[int]] = []
+        for start in range(0, len(sentences), _AT_A_TIME):
+            some = list(sentences[start : start + _AT_A_TIME])
+            found += [one.ids for one in self._tokenizer.encode_batch_fast(some, add_special_tokens=False)]
+        return found
 
     def decode(self, tokens: Tensor | Sequence[Sequence[int]]) -> list[str]:
         """Texts of token numbers (B, T): each up to its first EOS, without PAD and BOS."""
