@@ -15,7 +15,7 @@ from vaekit.files import write_atomically
 from vaekit.models import origin_of
 from vaekit.runs import Run, write_arrays
 
-_LOAD = ("data_dir", "image_size", "binarize", "binarize_seed", "split_seed")
+_LOAD = ("data_dir", "image_size", "binarize", "binarize_seed", "split_seed", "labelled")
 
 
 def run_parser(command: str, positional: str, description: str) -> Parser:

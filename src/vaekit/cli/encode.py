@@ -9,6 +9,7 @@ from vaekit.cli.common import other_rows, out_option, output_path, part_option, 
 from vaekit.cli.options import parse
 from vaekit.cli.tables import console
 from vaekit.distributions.point_code import PointCode
+from vaekit.evaluation.classes import class_probabilities
 from vaekit.evaluation.rows import at_rest, batches
 from vaekit.runs import load_run, write_arrays
 
@@ -36,6 +37,8 @@ def run(arguments: list[str]) -> int:
     arrays: dict[str, np.ndarray] = {"mean": torch.cat(means).numpy(), "std": torch.cat(stds).numpy()}
     if codes:
         arrays["codes"] = torch.cat(codes).numpy()
+    if callable(getattr(found.model, "classify", None)):
+        arrays["class_probabilities"] = class_probabilities(found.model, rows).float().numpy()
     if rows.labels is not None:
         arrays["labels"] = rows.labels.numpy()
     write_arrays(path, arrays)

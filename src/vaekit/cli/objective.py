@@ -14,7 +14,7 @@ from vaekit.updates import Schedule
 
 Options = dict[str, Any]
 
-FROM_DATA = ("dataset_size",)
+FROM_DATA = ("dataset_size", "labelled_share")
 """Keywords that are known from the data and hence no options."""
 
 _WEIGHTS = ("beta", "gamma")
@@ -163,6 +163,13 @@ def _factor(o: Options) -> str:
     )
 
 
+def _semisupervised(o: Options) -> str:
+    return (
+        f"semisupervised in nats: {o['bound']} of labelled and unlabelled rows (every class summed), L = {o['samples']} · "
+        f"{o['alpha']:g} cross-entropy of the labelled rows"
+    )
+
+
 def _reconstruction(o: Options) -> str:
     extra = [f"input noise {o['noise']:g} ({o['corruption']})"] if o["noise"] else []
     extra += [f"{o['l1']:g} |z|"] if o["l1"] else []
@@ -190,4 +197,5 @@ _LINES: dict[str, Callable[[Options], str]] = {
     "factor": _factor,
     "reconstruction": _reconstruction,
     "vq": _vq,
+    "semisupervised": _semisupervised,
 }

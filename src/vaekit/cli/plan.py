@@ -11,6 +11,7 @@ from vaekit.data import Dataset
 from vaekit.models import LatentModel, Model
 from vaekit.models.factorvae import FactorVAE
 from vaekit.models.layers import TopDown
+from vaekit.models.m2 import M2
 from vaekit.models.vqvae import VQVAE
 from vaekit.networks import choose_network
 from vaekit.training.denormals import threads_for
@@ -38,13 +39,15 @@ def _data(data: Dataset) -> str:
         values = f"binary, {source['binarize']} binarisation (fixed pixels from seed {source['binarize_seed']})"
     splits = " / ".join(f"{name} {len(split):,}" for name, split in data.splits().items())
     classes = f" · {len(schema.classes)} classes" if schema.classes else ""
+    known = int(data.train.labelled.sum())
+    classes += f", {known:,} training rows labelled" if schema.classes and known < len(data.train) else ""
     return f"{source['name']}: {n:,} {noun} {'×'.join(map(str, schema.shape))} · {values} · {splits}{classes}"
 
 
 def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     parts = [options["model"]]
-    inner = model.vae if isinstance(model, FactorVAE) else model
+    inner = model.vae if isinstance(model, FactorVAE) else model.given_class if isinstance(model, M2) else model
     if isinstance(inner, LatentModel | VQVAE):
         network = choose_network(options["network"], data.schema.shape)
         hidden = "-".join(map(str, options["hidden"])) or "linear"

@@ -15,6 +15,15 @@ from vaekit.evaluation import Estimate
 from vaekit.evaluation.figures import Figures
 
 NAMES = {
+    "nll": "NLL per sentence",
+    "nll_importance": "NLL per sentence by importance",
+    "nll_per_word": "NLL per word",
+    "word_perplexity": "perplexity",
+    "word_perplexity_without_end": "perplexity, end not counted",
+    "word_perplexity_importance": "perplexity by importance",
+    "token_accuracy": "token accuracy",
+    "elbo_gain": "ELBO, gained over the other",
+    "log_likelihood_gain": "log p(x), gained over the other",
     "elbo": "ELBO",
     "log_likelihood": "log p(x)",
     "effective_samples": "effective draws",
@@ -25,6 +34,7 @@ NAMES = {
     "codes_used": "codes used",
     "bits_per_dim": "bits per dimension",
     "reconstruction_error": "reconstruction error",
+    "class_accuracy": "accuracy of the classifier",
     "linear_probe": "linear probe of codes",
     "knn_probe": "k-NN probe of codes",
     "linear_probe_raw": "linear probe of raw values",
@@ -38,20 +48,34 @@ def console(to_stderr: bool = False) -> Console:
     return plain if plain.is_terminal else Console(stderr=to_stderr, highlight=False, soft_wrap=True, width=120)
 
 
-def figures_table(figures: Figures, latent_dim: int, seconds: float | None = None) -> Table:
-    """One row a figure: value, standard error, unit, and how it was estimated."""
+def figures_table(
+    figures: Figures, latent_dim: int, seconds: float | None = None, beside: tuple[Figures, int] | None = None
+) -> Table:
+    """One row a figure: value, standard error, unit, and how it was estimated.
+
+    `beside` are another run's figures and latent dimensions, whose values stand next to these.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("figure", "value", "± s.e.", "unit", "n", "estimator"):
-        table.add_column(
-            title, justify="right" if title in ("value", "± s.e.", "n") else "left", no_wrap=title != "estimator"
-        )
+    other = () if beside is None else ("the other", "± s.e.")
+    for title in ("figure", "value", "± s.e.", *other, "unit", "n", "estimator"):
+        right = title in ("value", "± s.e.", "n", *other)
+        table.add_column(title, justify="right" if right else "left", no_wrap=title != "estimator")
     for key, name in NAMES.items():
         estimate = figures.get(key)
         if isinstance(estimate, Estimate):
-            table.add_row(*map(escape, (name, *_cells(key, estimate, latent_dim))))
+            value, error, *rest = _cells(key, estimate, latent_dim)
+            table.add_row(*map(escape, (name, value, error, *_beside(key, beside), *rest)))
     if seconds is not None:
         table.add_row("training", f"{seconds:.1f}", "", "seconds", "", "")
     return table
+
+
+def _beside(key: str, beside: tuple[Figures, int] | None) -> tuple[str, ...]:
+    """Value and error of the other run's figure, empty where it has none; () where there is no other run."""
+    if beside is None:
+        return ()
+    estimate = beside[0].get(key)
+    return _cells(key, estimate, beside[1])[:2] if isinstance(estimate, Estimate) else ("", "")
 
 
 def _cells(key: str, e: Estimate, latent_dim: int) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from vaekit.objectives import OBJECTIVES
 from vaekit.report import write_report
 from vaekit.training import History, fit
 from vaekit.training.aggressive import check_aggressive
+from vaekit.training.fit import with_labelled_share
 from vaekit.training.pretraining import check_pretraining, pretrain
 
 
@@ -71,9 +72,13 @@ def _rehearse(model: Model, data: Dataset, options: Options) -> None:
         check_pretraining(model, options["pretrain"])
     if options["aggressive"]:
         check_aggressive(model, options["aggressive"])
+    for split in data.splits().values():
+        split.condition(slice(None), model.condition_dim, optional=model.condition_optional)
     rows, two = data.train.fixed(), slice(0, 2)
-    with torch.no_grad(), torch.random.fork_rng():
-        objective_of(options, len(data.train))(model, Batch(rows.rows(two), rows.condition(two, model.condition_dim)))
+    c = None if model.condition_optional else rows.condition(two, model.condition_dim)
+    objective = with_labelled_share(objective_of(options, len(data.train)), data.train)
+    with torch.random.fork_rng():  # with gradients, which not every draw has
+        objective(model, Batch(rows.rows(two), c))
 
 
 def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, as_json: bool, out: Any) -> int:

@@ -119,16 +119,6 @@ class Split:
         bits = bernoulli_pixels(self.values, self.maximum, np.random.default_rng(seed))
         return replace(self, values=bits, maximum=1, dynamic=False)
 
-    def only(self, kept: Tensor) -> Split:
-        """The rows where `kept` (n,) is true; the split itself where all are."""
-        if bool(kept.all()):
-            return self
-        parts = ("labels", "factors", "conditions", "lengths")
-        chosen: dict[str, Any] = {
-            name: None if getattr(self, name) is None else getattr(self, name)[kept] for name in parts
-        }
-        return replace(self, values=self.values[kept], **chosen)
-
     def head(self, n: int) -> Split:
         """The first `n` rows."""
         return self.take(slice(n))

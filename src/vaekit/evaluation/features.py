@@ -53,8 +53,8 @@ class Classifier(nn.Module):
 
 def train_classifier(data: Dataset, *, steps: int = 400, seed: int = 0) -> Classifier:
     """A classifier of the training rows, after so many batches of 64. Raises DataError where they have no labels."""
-    train = data.train.fixed(seed).head(_ROWS)
-    if train.labels is None:
+    train = data.train.take(data.train.labelled).fixed(seed).head(_ROWS)
+    if train.labels is None or len(train) == 0:
         raise DataError("train_classifier: these data have no labels")
     classes = int(train.labels.max()) + 1
     with torch.random.fork_rng():
@@ -89,7 +89,7 @@ def principal_components(split: Split, most: int = 32) -> Features:
 def default_features(data: Dataset, *, seed: int = 0) -> Features:
     """Features for these data: a classifier's where there are labels of at least two classes, else principal components."""
     labels = data.train.labels
-    if labels is None or len(labels.unique()) < 2:
+    if labels is None or len(labels[labels >= 0].unique()) < 2:
         return principal_components(data.train)
     return train_classifier(data, seed=seed).features
 

@@ -14,7 +14,7 @@ from vaekit.evaluation.codebook import code_shape, usage, vocabulary
 from vaekit.evaluation.conditions import condition_arrays
 from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.layers import chain_of, layer_arrays, settled
-from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of
+from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of, told_at
 from vaekit.evaluation.walks import walk_arrays
 from vaekit.models.base import LatentModel, Model
 from vaekit.models.gan import GAN
@@ -131,7 +131,7 @@ def _traversals(model: Model, test: Split, z: Tensor, steps: int = 9, most: int 
     centre, spread, reach = _measure(model, z)
     values = torch.linspace(-reach, reach, steps)
     at = len(z) // 2
-    grid, c = z[at].repeat(len(dims), steps, 1), batch_at(model, test, slice(at, at + 1)).c
+    grid, c = z[at].repeat(len(dims), steps, 1), told_at(model, test, slice(at, at + 1))
     for row, d in enumerate(dims):
         grid[row, :, d] = centre[d] + spread[d] * values
     return marks | {
@@ -170,7 +170,7 @@ def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps:
             others = torch.nonzero(test.labels != test.labels[i]).flatten()
             second[i] = others[i % len(others)] if len(others) else second[i]
     t = torch.linspace(0, 1, steps)[None, :, None]
-    a, b = (batch_at(model, test, rows).c for rows in (first, second))
+    a, b = (told_at(model, test, rows) for rows in (first, second))
     between = None if a is None or b is None else (1 - t.to(a)) * a[:, None] + t.to(a) * b[:, None]
     return {"interpolations": _decoded(model, (1 - t) * z[first][:, None] + t * z[second][:, None], between)}
 
@@ -190,7 +190,7 @@ def _plane(model: Model, test: Split, z: Tensor, side: int = 20) -> Arrays:
     # row 0 is the top of the picture, where the second coordinate is largest
     grid = torch.stack(torch.meshgrid(axes[0], axes[1].flip(0), indexing="xy"), -1)
     return {
-        "plane": _decoded(model, grid, batch_at(model, test, slice(0, 1)).c),
+        "plane": _decoded(model, grid, told_at(model, test, slice(0, 1))),
         "plane_values": axes.numpy(),
         "plane_by_mass": np.array(by_mass),
     }

@@ -19,7 +19,7 @@ _FIT_ROWS = 5000
 
 
 def probes(model: Model, data: Dataset) -> dict[str, Estimate]:
-    """Accuracy on the test rows of a linear and a 5-nearest-neighbour classifier, of codes and of raw values.
+    """Accuracy on the labelled test rows of a linear and a 5-nearest-neighbour classifier, of codes and of raw values.
 
     Returns:
         "linear_probe", "knn_probe", "linear_probe_raw", "knn_probe_raw"; empty without labels or test rows, or where
@@ -39,8 +39,10 @@ def raw_probes(data: Dataset) -> dict[str, Estimate]:
 
 
 def _probed(data: Dataset, features: Callable[[Split], Tensor], suffix: str, of: str) -> dict[str, Estimate]:
-    train, test = data.train.fixed().head(_FIT_ROWS), data.test
-    if test is None or train.labels is None or test.labels is None or len(train.labels.unique()) < 2:
+    if data.test is None or data.train.labels is None or data.test.labels is None:
+        return {}
+    train, test = data.train.take(data.train.labelled).fixed().head(_FIT_ROWS), data.test.take(data.test.labelled)
+    if len(test) == 0 or train.labels is None or test.labels is None or len(train.labels.unique()) < 2:
         return {}
     seen, unseen, result = features(train).numpy(), features(test).numpy(), {}
     for name in ("linear_probe", "knn_probe"):

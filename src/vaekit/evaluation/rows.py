@@ -66,10 +66,17 @@ def batches(model: Model, split: Split, size: int = ROWS) -> Iterator[Batch]:
 
 
 def batch_at(model: Model, split: Split, index: Tensor | slice) -> Batch:
-    """The rows at `index`, likewise."""
-    batch = Batch(split.rows(index), split.condition(index, model.condition_dim))
+    """The rows at `index`, likewise; a model that sums the class out is not told it."""
+    dim = 0 if model.condition_optional else model.condition_dim
+    batch = Batch(split.rows(index), split.condition(index, dim))
     parameter = next(model.parameters(), None)
     return batch if parameter is None else batch.to(parameter.device, parameter.dtype)
+
+
+def told_at(model: Model, split: Split, index: Tensor | slice) -> Tensor | None:
+    """What to decode the codes of the rows at `index` with, (B, C): their conditions, or the model's own guess of them."""
+    batch = batch_at(model, split, index)
+    return model.condition_of(batch.x, batch.c)
 
 
 def seeded_posterior(model: Model, batch: Batch, seed: int) -> RowSeeded:

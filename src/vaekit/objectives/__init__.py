@@ -6,6 +6,7 @@
     adversarial, wasserstein              a generator's side of its game against a critic
     reconstruction                        -log p(x | z): the autoencoder, denoising, sparse or contractive
     vq                                    -log p(x | z) and what binds a codebook and its encoder together
+    semisupervised                        bounds of labelled and of unlabelled rows, and a classifier's loss
 
 In nats per example, summed over the event, constants included.
 """
@@ -22,6 +23,7 @@ from vaekit.objectives.draw import Draw, Drawing, Inferring, Objective, Terms
 from vaekit.objectives.elbo import elbo
 from vaekit.objectives.importance import ciwae, iwae, miwae, piwae, renyi
 from vaekit.objectives.quantised import code_length, vq
+from vaekit.objectives.semisupervised import semisupervised
 
 __all__ = [
     "OBJECTIVES",
@@ -42,6 +44,7 @@ __all__ = [
     "piwae",
     "reconstruction",
     "renyi",
+    "semisupervised",
     "vq",
     "wasserstein",
 ]
@@ -60,6 +63,7 @@ OBJECTIVES: dict[str, Callable[..., Terms]] = {
         factor,
         reconstruction,
         vq,
+        semisupervised,
         adversarial,
         wasserstein,
     )

@@ -57,6 +57,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "The number of equally frequent codes that would be as hard to guess; the size of the codebook is its most.",
     ),
     "codes_used": ("Codes used", "Entries of the codebook that any of the examples uses."),
+    "class_accuracy": (
+        "Accuracy of the classifier",
+        "How often the most probable class under the model's own q(y|x) is the right one.",
+    ),
     "linear_probe": (
         "Linear probe of codes",
         "Accuracy of a logistic regression that sees only the codes.",

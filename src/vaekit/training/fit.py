@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from vaekit.data import Dataset, Schema, as_split
+from vaekit.data import Dataset, Schema, Split, as_split
 from vaekit.data.batches import steps_per_epoch
 from vaekit.errors import DataError, UsageError
 from vaekit.models.base import Model
@@ -53,9 +53,10 @@ def fit(
 
     Args:
         data: a Dataset (its validation rows are used after every epoch), a Split, or an array or tensor of rows.
-        objective: (model, batch) -> Terms, for example `elbo` or `partial(elbo, beta=4.0)`; None is that of the model's recipe, else `elbo`.
+        objective: (model, batch) -> Terms, for example `elbo` or `partial(elbo, beta=4.0)`; None is that of the model's
+            recipe, else `elbo`.
             The model says what players it makes (`Model.updates`). A keyword `dataset_size` that is None is set to the
-            number of training rows.
+            number of training rows, a keyword `labelled_share` to the part of them that has a label.
         epochs, batch_size: passes over the training rows, and rows per step over all processes together.
         seconds: of optimiser steps, in place of `epochs`: training ends after so many, in the middle of an epoch if need be.
             Validation and what is called between the steps do not count.
@@ -133,7 +134,8 @@ def _players_of(
     model: Model, data: Dataset, objective: Callable[..., Terms], schedules: Mapping[str, Schedule]
 ) -> list[Update]:
     """The model's own players; the schedules are of the first one's objective."""
-    first, *others = model.updates(with_dataset_size(objective, len(data.train)))
+    known = with_dataset_size(with_labelled_share(objective, data.train), len(data.train))
+    first, *others = model.updates(known)
     return [replace(first, schedules=dict(schedules)), *others]
 
 
@@ -141,6 +143,14 @@ def with_dataset_size(objective: Callable[..., Terms], rows: int) -> Callable[..
     """The objective, told the number of training rows where it has a keyword `dataset_size` that is not set yet."""
     keyword = inspect.signature(objective).parameters.get("dataset_size")
     return objective if keyword is None or keyword.default is not None else partial(objective, dataset_size=rows)
+
+
+def with_labelled_share(objective: Callable[..., Terms], train: Split) -> Callable[..., Terms]:
+    """The objective, told which part of the training rows is labelled where it has a keyword `labelled_share` not set yet."""
+    keyword = inspect.signature(objective).parameters.get("labelled_share")
+    if keyword is None or keyword.default is not None:
+        return objective
+    return partial(objective, labelled_share=float(train.labelled.double().mean()))
 
 
 def _recipe_of(model: Model) -> Recipe | None:

@@ -95,6 +95,7 @@ class Training:
             device=accelerator.device,
             share=share,
             condition_dim=self.model.condition_dim,
+            optional=self.model.condition_optional,
         )
         self.clock.start()
         for batch in batches:
@@ -222,7 +223,8 @@ class Training:
         return bound | {f"validation_{name}": value for name, value in means.items()}
 
     def _rows(self, split: Split, index: slice) -> Batch:
-        rows = Batch(split.rows(index), split.condition(index, self.model.condition_dim))
+        dim = 0 if self.model.condition_optional else self.model.condition_dim
+        rows = Batch(split.rows(index), split.condition(index, dim))
         return rows.to(self.accelerator.device, self.dtype)
 
     def _held_out(self, batch: Batch) -> dict[str, Tensor]:
