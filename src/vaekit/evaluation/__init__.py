@@ -13,6 +13,7 @@ from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.figures import reconstruction_error
 from vaekit.evaluation.findings import Finding
 from vaekit.evaluation.gaps import gaps
+from vaekit.evaluation.inversion import inversion_error, invert
 from vaekit.evaluation.latent import active_dimensions, active_units, codes, kl_per_dim, kl_per_layer
 from vaekit.evaluation.likelihood import (
     effective_sample_size,
@@ -44,6 +45,8 @@ __all__ = [
     "evaluate",
     "gaps",
     "importance_sampling",
+    "inversion_error",
+    "invert",
     "iwae_bound",
     "kl_per_dim",
     "kl_per_layer",
