@@ -13,6 +13,7 @@ import vaekit as vk
 from vaekit.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from vaekit.distributions import Sequence, closed_kl_per_dim, point_of
 from vaekit.distributions import sequence as sequence_file
+from vaekit.distributions.decoding import beam, draw, greedy, in_nucleus
 from vaekit.distributions.posteriors import DiagonalGaussian
 from vaekit.distributions.seeded import row_seeds
 from vaekit.distributions.softmax import make_softmax
@@ -124,7 +125,9 @@ def test_the_transformer_is_torchs():
             "norm1.": layer.before_attention,
             "norm2.": layer.before_map,
         }
-        other.load_state_dict({name + part: getattr(m, part) for name, m in names.items() for part in ("weight", "bias")})
+        other.load_state_dict(
+            {name + part: getattr(m, part) for name, m in names.items() for part in ("weight", "bias")}
+        )
         h = other.train()(h, src_mask=nn.Transformer.generate_square_subsequent_mask(7, dtype=torch.float64))
     assert_close(writer(tokens, code), writer.norm(h), rtol=1e-10, atol=1e-10)
 
@@ -322,7 +325,8 @@ def test_the_softmax_sees_real_tokens_only(monkeypatch):
 def test_word_dropout_hides_inputs_and_no_targets(monkeypatch):
     q, x = sequence(), torch.tensor([[4, 5, 4, EOS]] * 3)
     shown, targets, real = [], [], type(q.softmax).log_prob
-    monkeypatch.setattr(type(q.network), "forward", lambda s, t, c, f=type(q.network).forward: (shown.append(t), f(s, t, c))[1])
+    forward = q.network.forward
+    monkeypatch.setattr(q.network, "forward", lambda t, c: (shown.append(t), forward(t, c))[1])
     monkeypatch.setattr(type(q.softmax), "log_prob", lambda s, f, t: (targets.append(t), real(s, f, t))[1])
     Sequence(q.network, q.softmax, q.code, 5, word_dropout=1.0).log_prob(x)
     assert shown[0].tolist() == [[BOS, UNK, UNK, UNK]] * 3
@@ -334,3 +338,348 @@ def test_word_dropout_hides_inputs_and_no_targets(monkeypatch):
     assert abs(float(hidden) - 0.3) < 5 * math.sqrt(0.3 * 0.7 / 4000)
     assert targets[0].tolist() == [4, 5, 4, EOS] * 3
     assert targets[1].tolist() == long[0].tolist()
+
+
+@networks
+@heads
+@pytest.mark.parametrize("seed", range(3))
+def test_beam_search_of_full_width_finds_the_best_sentence(network, softmax, tied, seed):
+    q = sequence(network, softmax, tied, rows=4, length=4, seed=10 * seed)
+    rows = sentences(4)
+    log_p = q.log_prob(rows[:, None])
+    found, score = beam(q, width=(SIZE - EOS) ** 3)
+    assert torch.equal(found, rows[log_p.argmax(0)])
+    assert_close(score, log_p.amax(0), rtol=0, atol=1e-12)
+
+
+class Bigram:
+    """A writer whose features are the last token alone."""
+
+    def __call__(self, tokens, code):
+        return nn.functional.one_hot(tokens, SIZE).double()
+
+    def start(self, code):
+        return (code,)
+
+    def step(self, tokens, state):
+        return self(tokens, None), state
+
+
+def bigram(table, rows=1, length=4):
+    """The language model with p(after | before) in `table` {before: {after: p}}; what is left out has 1e-9."""
+    p = torch.full((SIZE, SIZE), 1e-9, dtype=torch.float64)
+    for before, following in table.items():
+        for after, value in following.items():
+            p[before, after] = value
+    head = make_softmax("full", SIZE, SIZE).double()
+    with torch.no_grad():
+        head.weight.copy_(p.log().T[EOS:])
+        head.bias.zero_()
+    return Sequence(Bigram(), head, torch.zeros(rows, 0, dtype=torch.float64), length)
+
+
+def test_a_beam_sees_what_greedy_walks_past():
+    """4 is the likelier beginning, 0.6 against 0.4, but [4 EOS] has 0.6 * 0.34 and [5 EOS] has 0.4 * 0.95."""
+    q = bigram({BOS: {4: 0.6, 5: 0.4}, 4: {EOS: 0.34, 4: 0.33, 5: 0.33}, 5: {EOS: 0.95, 4: 0.05}}, rows=2)
+    assert greedy(q).tolist() == [[4, EOS, PAD, PAD]] * 2
+    found, score = beam(q, 1)
+    assert found.tolist() == [[4, EOS, PAD, PAD]] * 2
+    assert_close(score.exp(), torch.full((2,), 0.6 * 0.34, dtype=torch.float64), rtol=1e-7, atol=0)
+    found, score = beam(q, 2)
+    assert found.tolist() == [[5, EOS, PAD, PAD]] * 2
+    assert_close(score.exp(), torch.full((2,), 0.4 * 0.95, dtype=torch.float64), rtol=1e-7, atol=0)
+
+
+@networks
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_beams_score_is_its_sentences_log_p(network, width):
+    q = sequence(network, rows=60, length=6, seed=3)
+    found, score = beam(q, width)
+    assert (found == EOS).any(-1).all()
+    assert_close(q.log_prob(found), score, rtol=0, atol=1e-12)
+    assert (beam(q, 300)[1] >= score).all()  # 3^5 beginnings: exhaustive
+    written = greedy(q)
+    over = (written == EOS).any(-1)
+    assert (score[over] >= q.log_prob(written)[over] - 1e-12).all()
+
+
+def test_rows_are_decoded_in_parts_that_fit(monkeypatch):
+    q = sequence(rows=7)
+    whole = greedy(q), *beam(q, 2)
+    monkeypatch.setattr("vaekit.distributions.decoding.LOGITS", 4 * SIZE)
+    for one, other in zip((greedy(q), *beam(q, 2)), whole, strict=True):
+        assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("network", "seed"), [("lstm", 2), ("transformer", 1)])  # where some sentences end
+def test_greedy_takes_the_best_token_at_each_step(network, seed):
+    q = sequence(network, rows=20, length=6, seed=seed)
+    written = greedy(q)
+    assert torch.equal(written, point_of(q))
+    assert torch.equal(q.guesses(written), written)
+    assert (written == EOS).any()
+    for row in written.tolist():
+        said = row[: row.index(EOS) + 1] if EOS in row else row
+        assert PAD not in said
+        assert set(row[len(said) :]) <= {PAD}
+
+
+def by_rule(q, temperature, nucleus):
+    """Probability of every sentence or beginning of three tokens when each token is drawn by the rule, from first principles."""
+    rows, wanted = sentences(3, cut=True), []
+    for row in rows.tolist():
+        total, said = 1.0, [t for t in row if t != PAD]
+        for t, token in enumerate(said):
+            tries = torch.tensor([[*said[:t], u] for u in WRITABLE])
+            p = q.log_prob_per_token(tries)[:, -1].exp().detach().numpy() ** (1 / temperature)
+            p = p / p.sum()
+            order = np.argsort(-p)
+            kept = order[: int(np.searchsorted(np.cumsum(p[order]), nucleus)) + 1]
+            index = WRITABLE.index(token)
+            total *= p[index] / p[kept].sum() if index in kept else 0.0
+        wanted.append(total)
+    return rows, np.array(wanted)
+
+
+@pytest.mark.parametrize(
+    ("network", "temperature", "nucleus"),
+    [("lstm", 1, 1), ("transformer", 1, 1), ("lstm", 0.6, 1), ("lstm", 1.7, 1), ("lstm", 1, 0.7), ("lstm", 0.8, 0.5)],
+)
+def test_sentences_are_drawn_with_their_probabilities(network, temperature, nucleus):
+    q, n = sequence(network, rows=1, length=3, seed=6), 8_000
+    rows, wanted = by_rule(q, temperature, nucleus)
+    assert wanted.sum() == pytest.approx(1)
+    many = Sequence(q.network, q.softmax, q.code.expand(n, -1), 3)
+    drawn = draw(many, temperature=temperature, nucleus=nucleus, generator=torch.Generator().manual_seed(1))
+    counts = (drawn[:, None] == rows).all(-1).sum(0).numpy()
+    assert counts.sum() == n
+    assert (np.abs(counts - n * wanted) <= 5 * np.sqrt(n * wanted * (1 - wanted)) + 1e-9).all()
+
+
+def test_the_nucleus_is_the_fewest_tokens_that_reach_its_mass():
+    log_p = torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64).log()
+    for mass, kept in (
+        (0.35, [[0], [3]]),
+        (0.6, [[0, 1], [2, 3]]),
+        (0.8, [[0, 1, 2], [1, 2, 3]]),
+        (1.0, [range(4)] * 2),
+    ):
+        p = in_nucleus(log_p, mass).exp()
+        assert_close(p.sum(-1), torch.ones(2, dtype=torch.float64))
+        for row, full, wanted in zip(p, log_p.exp(), kept, strict=True):
+            assert row.nonzero()[:, 0].tolist() == list(wanted)
+            assert_close(row[wanted] / row[wanted[0]], full[wanted] / full[wanted[0]])
+    assert in_nucleus(log_p, 1e-9).exp().amax(-1).tolist() == [1, 1]
+
+
+def test_sampling_has_the_shape_asked_for_and_leaves_word_dropout_out():
+    q = sequence(rows=3)
+    noisy = Sequence(q.network, q.softmax, q.code, 5, word_dropout=1.0)
+    torch.manual_seed(0)
+    one = noisy.sample((2,))
+    torch.manual_seed(0)
+    assert torch.equal(q.sample((2,)), one)
+    assert one.shape == (2, 3, 5)
+    assert q.sample().shape == (3, 5)
+    assert sequence(dim=0).sample((2,)).shape == (2, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda q: draw(q, temperature=0), "temperature 0: expected a number above 0"),
+        (lambda q: draw(q, nucleus=1.5), r"nucleus 1.5: expected a probability above 0 and at most 1"),
+        (lambda q: draw(q, nucleus=0.0), "nucleus 0.0: expected a probability"),
+        (lambda q: beam(q, 0), "beam width 0: expected at least 1"),
+        (
+            lambda q: greedy(torch.distributions.Normal(0.0, 1.0)),
+            "greedy: writes sentences; expected a Sequence.*got Normal",
+        ),
+        (lambda q: make_softmax("half", 4, 6), "softmax 'half': expected full or adaptive"),
+        (lambda q: make_softmax("adaptive", 4, 6, nn.Embedding(6, 4)), "softmax adaptive: .* cannot be tied"),
+        (lambda q: make_softmax("adaptive", 3, 6), "softmax adaptive: a decoder of width 3; expected at least 4"),
+    ],
+)
+def test_wrong_wishes_are_refused(call, message):
+    with pytest.raises(UsageError, match=message):
+        call(sequence())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[4.0, 2.0]], "Sequence: expected whole token numbers, got torch.float32"),
+        ([[4, 6, 2]], "Sequence: expected token numbers from 0 to 5, got 2 to 6"),
+        ([[-1, 2]], "Sequence: expected token numbers from 0 to 5, got -1 to 2"),
+        ([[BOS, 4, 2]], "Sequence: token 1 begins a sentence"),
+        ([[4, PAD, 5, 2]], "Sequence: tokens behind the end"),
+        ([[4, 2, 5, 2]], "Sequence: tokens behind the end"),
+    ],
+)
+def test_what_is_no_sentence_is_refused(rows, message):
+    with pytest.raises(DataError, match=message):
+        sequence(rows=1).log_prob(torch.tensor(rows))
+
+
+LINES = ["we go", "they come here", "we stay", "they go there now", "go", "you come", "we come there", "come here now"]
+
+
+def text(length=7, labelled=False):
+    """A schema and a split of `LINES`, with labels by whether there is a "they"."""
+    vocabulary = Vocabulary.of(LINES)
+    tokens = vocabulary.encode(LINES)
+    rows = torch.tensor([row + [EOS] + [PAD] * (length - len(row) - 1) for row in tokens], dtype=torch.int32)
+    labels = torch.tensor([int("they" in line) for line in LINES]) if labelled else None
+    classes = ("others", "they") if labelled else None
+    split = vk.Split(rows, labels, lengths=torch.tensor([len(row) + 1 for row in tokens]))
+    return vk.Schema("text", (length,), classes=classes, vocabulary=vocabulary.to_json()), split
+
+
+SMALL = {"embedding_dim": 5, "decoder_dim": 6}
+MODELS = {
+    "lm": lambda schema, **more: vk.models.text_lm(schema, **SMALL, **more),
+    "vae": lambda schema, **more: vk.models.text_vae(schema, latent_dim=2, encoder_dim=6, **SMALL, **more),
+    "autoencoder": lambda s, **more: vk.models.text_autoencoder(s, latent_dim=2, encoder_dim=6, **SMALL, **more),
+}
+
+
+def test_a_language_models_log_likelihood_is_exact_with_one_draw():
+    schema, split = text()
+    model = MODELS["lm"](schema).double().eval()
+    x = split.rows(slice(None))
+    exact = model.decode(torch.zeros(len(x), 0, dtype=torch.float64)).log_prob(x)
+    drawn = model.draw(x, samples=3)
+    assert torch.equal(drawn.log_w, exact.expand(3, -1))
+    assert torch.equal(drawn.kl, torch.zeros(len(x), dtype=torch.float64))
+    assert torch.equal(drawn.log_qz, torch.zeros(3, len(x), dtype=torch.float64))
+    for samples in (1, 5):
+        found = vk.evaluation.log_likelihood_per_example(model, split, samples=samples)
+        assert_close(found, exact.detach(), rtol=0, atol=1e-12)
+    assert model.encode(x).shape == (len(LINES), 0)
+
+
+def test_every_draw_of_a_language_model_costs_one(monkeypatch):
+    schema, split = text()
+    model, rows = MODELS["lm"](schema).eval(), []
+    network = model.decoder.network
+    monkeypatch.setattr(network, "forward", lambda t, c, f=network.forward: (rows.append(len(t)), f(t, c))[1])
+    model.draw(split.rows(slice(None)), samples=50)
+    assert rows == [len(LINES)]
+
+
+def test_bits_of_a_posterior_do_not_depend_on_padding():
+    schema, split = text()
+    model = MODELS["vae"](schema).double()
+    x = split.rows(slice(None))
+    wide = torch.nn.functional.pad(x, (0, 4))
+    assert row_seeds(x, 3) == row_seeds(wide, 3)
+    whole = vk.evaluation.log_likelihood_per_example(model, split, samples=4)
+    for i in range(len(LINES)):
+        one = vk.Split(split.values[i : i + 1], lengths=split.lengths[i : i + 1])
+        alone = vk.evaluation.log_likelihood_per_example(model, one, samples=4)
+        assert_close(alone[0], whole[i], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.1, 0.5, 3.0])
+def test_a_minimum_rate_is_kept_whatever_the_encoder_says(rate):
+    family, prior = DiagonalGaussian(3, rate).double(), vk.models.text_vae(text()[0], latent_dim=3).prior.double()
+    raw = torch.linspace(-60, 60, 241, dtype=torch.float64)
+    raws = torch.stack(torch.meshgrid(torch.tensor([0.0, 1.5], dtype=torch.float64), raw, indexing="ij")).flatten(1)
+    kl = closed_kl_per_dim(family(raws.T[..., None].expand(-1, 2, 3)), prior())
+    assert kl.min() == pytest.approx(rate, rel=1e-9)  # reached, and never passed
+    assert (kl >= rate * (1 - 1e-9)).all()
+
+
+def test_no_minimum_rate_is_the_usual_posterior():
+    raw = torch.randn(5, 2, 3)
+    one, other = DiagonalGaussian(3)(raw), DiagonalGaussian(3, 0.0)(raw)
+    assert torch.equal(one.base_dist.scale, other.base_dist.scale)
+    assert DiagonalGaussian(3).high == 8.0
+
+
+@pytest.mark.parametrize("rate", [-0.1, 7.0, math.nan])
+def test_a_minimum_rate_that_cannot_be_is_refused(rate):
+    with pytest.raises(UsageError, match=r"minimum_rate .*: expected nats per latent dimension, from 0 to below 7"):
+        MODELS["vae"](text()[0], minimum_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"network": "gru"}, "network 'gru': expected lstm or transformer"),
+        ({"dropout": 1.0}, "dropout 1.0: expected a part, from 0 to 0.99"),
+        ({"word_dropout": 1.2}, "word_dropout 1.2: expected a part, from 0 to 1"),
+        ({"latent_dim": 0}, "latent_dim 0: expected at least 1"),
+        ({"encoder_dim": 0}, "encoder_dim 0: expected at least 1"),
+        ({"condition": True}, "model text-vae: these data have no labels"),
+        ({"softmax": "adaptive", "tied": True}, "softmax adaptive: .* cannot be tied"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises((UsageError, DataError), match=message):
+        vk.models.text_vae(text()[0], **arguments)
+
+
+def test_word_dropout_and_dropout_act_in_training_only():
+    schema, split = text()
+    model, x = MODELS["vae"](schema, word_dropout=0.9, dropout=0.5), split.rows(slice(None))
+    z = torch.zeros(len(x), 2)
+    assert not torch.equal(model.decode(z).log_prob(x), model.decode(z).log_prob(x))
+    model.eval()
+    assert model.decode(z).word_dropout == 0
+    assert torch.equal(model.decode(z).log_prob(x), model.decode(z).log_prob(x))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "more", [{}, {"tied": True, "network": "transformer"}, {"softmax": "adaptive", "condition": True}]
+)
+def test_a_saved_model_says_the_same(tmp_path, name, more):
+    schema, split = text(labelled=True)
+    model = MODELS[name](schema, **more).eval()
+    vk.save_run(tmp_path / "run", model)
+    again = vk.load_run(tmp_path / "run").model
+    x, c = split.rows(slice(None)), split.condition(slice(None), model.condition_dim)
+    z = model.encode(x, c)
+    assert torch.equal(again.encode(x, c), z)
+    assert torch.equal(again.decode(z, c).log_prob(x), model.decode(z, c).log_prob(x))
+    assert torch.equal(again.reconstruct(x, c), model.reconstruct(x, c))
+
+
+def test_tied_weights_are_one_tensor():
+    schema, _ = text()
+    tied, free = (MODELS["lm"](schema, tied=t) for t in (True, False))
+    assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == (
+        (schema.text.size - EOS) * 6 - 6 * 5
+    )
+    with torch.no_grad():
+        tied.decoder.network.embedding.weight[EOS].fill_(50.0)
+    p = tied.double().decode(torch.zeros(1, 0, dtype=torch.float64))
+    features = torch.ones(1, 6, dtype=torch.float64)
+    logits = (tied.decoder.network.embedding.weight @ tied.decoder.softmax.narrow(features)[0])[EOS:]
+    assert_close(p.softmax.log_probs(features)[0, EOS:], (logits + p.softmax.bias).log_softmax(0))
+
+
+def test_a_condition_is_heard():
+    """After a short training the label says how a sentence begins, and likelihoods are those given the label."""
+    schema, split = text(labelled=True)
+    torch.manual_seed(0)
+    model = vk.models.text_vae(
+        schema, latent_dim=2, condition=True, embedding_dim=16, encoder_dim=16, decoder_dim=16, dropout=0.0
+    )
+    vk.fit(model, split, epochs=80, batch_size=8, learning_rate=0.02, progress=False)
+    words = schema.text.tokens
+    for label, name in enumerate(schema.classes):
+        drawn = model.sample(200, schema.condition(name).expand(200, -1), noise=True)
+        they = (drawn == words.index("they")).any(-1).double().mean()
+        assert they > 0.9 if label else they < 0.1
+    told = vk.evaluation.log_likelihood(model, split, samples=20).value
+    wrong = vk.Split(split.values, 1 - split.labels, lengths=split.lengths)
+    assert told > vk.evaluation.log_likelihood(model, wrong, samples=20).value + 2
+
+
+@pytest.mark.parametrize("keywords", [{"noise": 0.1}, {"contractive": 0.1}])
+def test_sentences_have_no_values_to_be_moved(keywords):
+    schema, split = text()
+    with pytest.raises(UsageError, match="sentences"):
+        vk.reconstruction(MODELS["autoencoder"](schema), vk.Batch(split.rows(slice(None))), **keywords)

@@ -5,8 +5,8 @@
                   that together have the probability `nucleus`     Holtzman, Buys, Du, Forbes & Choi, ICLR 2020
     beam          the most probable sentence among those that the `width` best beginnings lead to
 
-Every one gives token numbers (*, length) for the batch shape (*) of the sequence: the sentence, EOS, then PAD. A sentence that
-is not over after `length` tokens is cut there and has no EOS.
+Every one gives token numbers (*, length) for the batch shape (*) of the sequence: the sentence, EOS, then PAD. With the first
+two a sentence that is not over after `length` tokens is cut there and has no EOS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from vaekit.data.vocabulary import BOS, EOS, PAD
-from vaekit.distributions.sequence import Sequence
+from vaekit.distributions.sequence import LOGITS, Sequence
 from vaekit.errors import UsageError
 
 
@@ -66,21 +66,14 @@ def beam(p: Distribution, width: int = 5) -> tuple[Tensor, Tensor]:
     """The best sentence that a beam search finds for each row, (*, length), and its log p in nats, (*).
 
     At every step the `width` best beginnings are kept that are not over, and beside them the best sentence that is; when no
-    beginning is better than that sentence the search is over, for log p only falls. There is no preference for length. A
-    row in which no sentence is over after `length` tokens gives its best beginning. With a width of V^(length - 1) the
-    search is exhaustive.
+    beginning is better than that sentence the search is over, for log p only falls. There is no preference for length, and
+    every sentence found has its end. With a width of V^(length - 1) the search is exhaustive.
     """
     q = _sequence(p, "beam")
     if width < 1:
         raise UsageError(f"beam width {width}: expected at least 1")
-    code = q.code.reshape(math.prod(q.batch_shape), q.code.shape[-1])
-    search = _Beam(q, code, width)
-    for _ in range(q.length):
-        if search.is_over():
-            break
-        search.step()
-    tokens, log_p = search.best()
-    return tokens.view(*q.batch_shape, q.length), log_p.view(q.batch_shape)
+    found, score = zip(*(_Beam(q, code, width).search() for code in _parts(q, width)), strict=True)
+    return torch.cat(found).view(*q.batch_shape, q.length), torch.cat(score).view(q.batch_shape)
 
 
 class _Beam:
@@ -94,8 +87,13 @@ class _Beam:
         self.found = torch.full((len(code), q.length), PAD, device=code.device)
         self.found_score = code.new_full((len(code),), -torch.inf)
 
-    def is_over(self) -> bool:
-        return bool((self.score.amax(1) <= self.found_score).all())
+    def search(self) -> tuple[Tensor, Tensor]:
+        """The best sentence of each row (N, length) and its log p (N,)."""
+        for _ in range(self.q.length):
+            if bool((self.score.amax(1) <= self.found_score).all()):
+                break
+            self.step()
+        return self.found, self.found_score
 
     def step(self) -> None:
         """Every beginning by every token; the best that end are remembered, the best of the others go on."""
@@ -113,7 +111,7 @@ class _Beam:
 
     def _remember(self, ended: Tensor) -> None:
         score, which = ended.max(1)
-        better = (score > self.found_score) & (self.begun.shape[-1] < self.q.length)
+        better = score > self.found_score
         chosen = self.begun.gather(1, self._like(which[:, None]))[:, 0]
         sentence = F.pad(chosen, (0, 1), value=EOS)
         sentence = F.pad(sentence, (0, self.q.length - sentence.shape[-1]), value=PAD)
@@ -128,22 +126,25 @@ class _Beam:
     def _like(self, which: Tensor) -> Tensor:
         return which[..., None].expand(*which.shape, self.begun.shape[-1])
 
-    def best(self) -> tuple[Tensor, Tensor]:
-        unfinished = self.found_score == -torch.inf
-        cut = F.pad(self.begun[:, 0], (0, self.q.length - self.begun.shape[-1]), value=PAD)
-        return (
-            torch.where(unfinished[:, None], cut, self.found),
-            torch.where(unfinished, self.score[:, 0], self.found_score),
-        )
+
+def _parts(q: Sequence, width: int = 1) -> tuple[Tensor, ...]:
+    """The codes (N, D) in parts whose softmax, of `width` beginnings a row, is no more than `LOGITS` numbers."""
+    code = q.code.reshape(math.prod(q.batch_shape), q.code.shape[-1])
+    return code.split(max(1, LOGITS // (width * q.softmax.size)))
 
 
 @torch.no_grad()
 def _written(q: Sequence, choose: Callable[[Tensor], Tensor]) -> Tensor:
-    """Token by token, each chosen from the log-probabilities (N, V) of all. Rows that are over cost nothing more."""
-    shape, rows = q.batch_shape, math.prod(q.batch_shape)
-    state = q.network.start(q.code.reshape(rows, q.code.shape[-1]))
-    written = torch.full((rows, q.length), PAD, device=q.code.device)
-    going, last = torch.arange(rows, device=q.code.device), torch.full((rows,), BOS, device=q.code.device)
+    """Token by token, each chosen from the log-probabilities (N, V) of all."""
+    parts = [_written_part(q, code, choose) for code in _parts(q)]
+    return torch.cat(parts).view(*q.batch_shape, q.length)
+
+
+def _written_part(q: Sequence, code: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+    """Sentences (N, length); rows that are over cost nothing more."""
+    state, device = q.network.start(code), code.device
+    written = torch.full((len(code), q.length), PAD, device=device)
+    going, last = torch.arange(len(code), device=device), torch.full((len(code),), BOS, device=device)
     for t in range(q.length):
         if not len(going):
             break
@@ -154,7 +155,7 @@ def _written(q: Sequence, choose: Callable[[Tensor], Tensor]) -> Tensor:
         if len(open_) < len(going):
             going, last = going[open_], last[open_]
             state = tuple(part.index_select(0, open_) for part in state)
-    return written.view(*shape, q.length)
+    return written
 
 
 def _sequence(p: Distribution, owner: str) -> Sequence:

@@ -52,6 +52,8 @@ def reconstruction(
         draw = model.draw(batch.x, batch.c, 1)
         distortion = -draw.log_px.mean(0)
         return Terms(distortion + _sparse(draw.z, l1), torch.zeros_like(distortion), distortion)
+    if not batch.x.is_floating_point():
+        raise UsageError("noise, contractive: need values to move; sentences have none, take the model's word_dropout")
     inferring, seen = cast(Inferring, model), corrupt(batch.x, noise, corruption)
     with torch.set_grad_enabled(torch.is_grad_enabled() or contractive > 0):
         seen = seen.detach().requires_grad_(contractive > 0)
