@@ -61,3 +61,18 @@ def median_of(values: Tensor | np.ndarray, unit: str, estimator: str, samples: i
     half = 0.5 / math.sqrt(n)
     low, middle, high = np.quantile(values, [0.5 - half, 0.5, 0.5 + half])
     return Estimate(float(middle), float(high - low) / 2 if n > 1 else None, n, unit, estimator, samples)
+
+
+def ratio_of(parts: Tensor | np.ndarray, wholes: Tensor | np.ndarray, unit: str, estimator: str) -> Estimate:
+    """R = sum of the parts / sum of the wholes, one of each an example.
+
+    Its standard error is that of the mean of part - R whole, divided by the mean whole: the delta method (Cochran, "Sampling
+    techniques", 1977, section 2.11). Not finite where the wholes sum to 0.
+    """
+    part, whole = torch.as_tensor(parts).double(), torch.as_tensor(wholes).double()
+    n, total = len(part), float(whole.sum())
+    if total == 0:
+        return Estimate(math.nan, None, n, unit, estimator)
+    ratio = float(part.sum()) / total
+    error = float((part - ratio * whole).std(correction=1)) * math.sqrt(n) / total if n > 1 else None
+    return Estimate(ratio, error, n, unit, estimator)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vaekit.data import Dataset, Split
-from vaekit.errors import DataError
+from vaekit.data import Dataset, Split, as_split
+from vaekit.errors import DataError, UsageError
+from vaekit.evaluation.aggregate import code_information
+from vaekit.evaluation.annealed import annealed
+from vaekit.evaluation.classes import classified
+from vaekit.evaluation.disentanglement import factors_of_variation
+from vaekit.evaluation.features import Features
 from vaekit.evaluation.figures import (
     Figures,
     Question,
@@ -17,45 +22,100 @@ from vaekit.evaluation.figures import (
     probed,
     reconstructed,
 )
-from vaekit.evaluation.rows import MEMORY
+from vaekit.evaluation.gaps import gaps_of_some
+from vaekit.evaluation.quality import quality
+from vaekit.evaluation.rows import MEMORY, check_rows
+from vaekit.evaluation.text import sentences
 from vaekit.models.base import Model
 
 FIGURES: tuple[Callable[[Question], Figures], ...] = (
     likelihood,
     plain_distortion,
+    sentences,
     reconstructed,
     code_usage,
+    code_information,
+    classified,
     probed,
+    quality,
+    factors_of_variation,
+    gaps_of_some,
+    annealed,
     kl_parts,
 )
 """What `evaluate` asks, in the order of its answer. Each returns {} where it does not apply to the model or the data."""
 
 
 def evaluate(
-    model: Model, data: Dataset, *, split: Split | None = None, samples: int = 1000, memory: int = MEMORY, seed: int = 0
+    model: Model,
+    data: Dataset,
+    *,
+    split: Split | None = None,
+    samples: int = 1000,
+    memory: int = MEMORY,
+    seed: int = 0,
+    features: Features | None = None,
+    two_sample: bool = False,
+    gap_rows: int = 0,
+    annealed_rows: int = 0,
+    temperatures: int = 500,
 ) -> Figures:
     """Every figure that applies to the model and the data.
 
     Args:
-        data: its training rows and labels serve the probes.
+        data: its training rows serve the probes, the features of sample figures and the search for neighbours.
         split: the rows to evaluate; None takes `data.test`.
         samples: K of the importance-sampled log p(x).
         memory, seed: see `log_likelihood_per_example`.
+        features: of sample figures, see `sample_figures`.
+        two_sample: whether to train a classifier that tells samples from data, which takes longer than the other figures.
+        gap_rows: rows of which the approximation and the amortisation gap are measured, see `gaps`.
+        annealed_rows: rows of which log p(x) is annealed, and examples that are simulated to bound it from both sides.
+        temperatures: of annealing.
 
     Returns:
         For a model with a likelihood elbo, log_likelihood, effective_samples, kl, distortion, active_units,
-        bits_per_dim (where data and likelihood are discrete), kl_per_dim and, for a code in layers, kl_per_layer
-        (lists); for others distortion and active_units; for all reconstruction_error, and the probes where there are
-        labels. A model with quantised codes has perplexity and codes_used in place of active_units, and no
-        log_likelihood: its posterior is one code, so more draws say no more than elbo does.
+        bits_per_dim (where data and likelihood are discrete), the parts of the rate (see `aggregate_posterior`), kl_per_dim
+        and, for a code in layers, kl_per_layer (lists); for others distortion and active_units; for all
+        reconstruction_error, the probes where there are labels, what `sample_figures` has where there is something to
+        sample from, and `disentanglement` where the factors of the rows are known. A model with quantised codes has
+        perplexity and codes_used in place of active_units, and no log_likelihood: its posterior is one code, so more draws
+        say no more than elbo does. A model that cannot encode has the figures of its samples alone.
+
+    Raises:
+        UsageError: a number out of range, or gaps or annealing of a model that has none.
+        DataError: no rows to evaluate.
+        RunError: a weight of the model is not finite.
     """
     rows = data.test if split is None else split
     if rows is None:
         raise DataError("evaluate: the data have no test rows")
-    question = Question(model, data, rows, samples, memory, seed)
+    check_rows(rows)
+    return answer(
+        Question(
+            model,
+            data,
+            as_split(rows),
+            samples,
+            memory,
+            seed,
+            features,
+            two_sample,
+            gap_rows,
+            annealed_rows,
+            temperatures,
+        )
+    )
+
+
+def answer(asked: Question) -> Figures:
+    """The figures of every group."""
+    for name in ("gap_rows", "annealed_rows"):
+        if getattr(asked, name) < 0:
+            raise UsageError(f"evaluate: {name} {getattr(asked, name)}: expected a number of rows, 0 for none")
     figures: Figures = {}
     for ask in FIGURES:
-        figures |= ask(question)
+        figures |= ask(asked)
     return figures
 
 
