@@ -27,6 +27,7 @@ LAYERS = [
     "runs",
     "estimators",
     "report",
+    "comparison",
     "cli",
 ]
 TOP = ("__init__", "__main__")

@@ -20,6 +20,7 @@ COMMANDS = {
     "sample": "draw new examples from a run",
     "reconstruct": "examples as a run's model sees them",
     "encode": "codes of examples, as an .npz",
+    "compare": "train several models on the same data, and measure what is said of them",
     "report": "write a run's report.html again",
 }
 

@@ -32,7 +32,7 @@ class Workplace:
         if out is None:
             if overwrite:
                 raise UsageError("--overwrite: name the folder to replace with --out")
-            final = _free(Path("runs") / f"{date.today():%Y-%m-%d}_{_short(source)}_{model}")
+            final = free(Path("runs") / f"{date.today():%Y-%m-%d}_{short(source)}_{model}")
         else:
             final = Path(out)
         replaces = final.exists() and not (final.is_dir() and not any(final.iterdir()))
@@ -40,7 +40,7 @@ class Workplace:
             raise RunError(f"{final}: exists already; choose another --out, or say --overwrite to replace it")
         if replaces and not (final / "config.yaml").is_file() and not (final / "model").is_dir():
             raise RunError(f"{final}: is not a run folder, so it is not replaced; choose another --out")
-        folder = _free(final.with_name(f"{final.name}.unfinished")) if replaces else final
+        folder = free(final.with_name(f"{final.name}.unfinished")) if replaces else final
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return cls(folder, final)
@@ -49,7 +49,7 @@ class Workplace:
         """Put the finished run in its place; returns it."""
         if self.folder == self.final:
             return self.final
-        old = _free(self.final.with_name(f"{self.final.name}.old"))
+        old = free(self.final.with_name(f"{self.final.name}.old"))
         with disk_errors(self.final):
             os.replace(self.final, old)
             os.replace(self.folder, self.final)
@@ -57,12 +57,13 @@ class Workplace:
         return self.final
 
 
-def _short(source: str) -> str:
+def short(source: str) -> str:
+    """A source's name as part of a folder's."""
     name = re.sub(r"[^\w.-]+", "-", Path(source).name.split(".")[0] or "data").strip("-.") or "data"
     return name[:60]
 
 
-def _free(path: Path) -> Path:
+def free(path: Path) -> Path:
     """The path itself, or with the first number that is not taken."""
     number, candidate = 1, path
     while candidate.exists():

@@ -166,6 +166,21 @@ def shares(values: np.ndarray, even: float, theme: Theme) -> bytes:
     return _png(figure)
 
 
+def courses(lines: Sequence[tuple[np.ndarray, np.ndarray, str]], level: float | None, name: str, theme: Theme) -> bytes:
+    """A quantity against seconds, both on logarithmic scales: (seconds, values, colour) a line, and a level to reach."""
+    figure, axes = _figure(4.6, 3.1, theme)
+    axes.set_xscale("log")
+    if all((values > 0).all() for _, values, _ in lines):
+        axes.set_yscale("log")
+    for seconds, values, colour in lines:
+        axes.plot(seconds, values, color=colour, linewidth=1.4, alpha=0.85, marker="o", markersize=2.5)
+    if level is not None:
+        axes.axhline(level, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlabel("seconds of training", color=theme.muted, fontsize=8.5)
+    axes.set_ylabel(name, color=theme.muted, fontsize=8.5)
+    return _png(figure)
+
+
 def _figure(width: float, height: float, theme: Theme) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.surface, layout="constrained")
     axes = figure.add_subplot(facecolor=theme.surface)

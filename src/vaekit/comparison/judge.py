@@ -1,0 +1,267 @@
+"""The judge: one set of real rows, one classifier and one set of references that every model is measured against.
+
+Real rows are the validation and test rows together: no model is stopped by its validation rows here, so both are unseen.
+Samples are means E[x | z], as they are shown; of binary data draws of x, since no mean is binary.
+
+class_balance       1/2 sum_k |share of class k among samples - its share among real rows|, classes as the classifier sees them
+rarest_class        min_k (share of class k among samples / its share among real rows)
+condition_share     share of samples that the classifier takes for the class that was asked for, each class equally often
+nearer_to_training  share of samples nearer to one of m training rows than to any of m unseen ones
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vaekit.comparison.samples import class_conditions, conditions, drawn, how_drawn
+from vaekit.data import Dataset, Split
+from vaekit.errors import DataError
+from vaekit.evaluation import Estimate
+from vaekit.evaluation.estimate import mean_of
+from vaekit.evaluation.features import Classifier, Features, in_batches, principal_components, train_classifier
+from vaekit.evaluation.rows import at_rest
+from vaekit.evaluation.samples import frechet_distance, high_frequency_power, sample_quality, sharpness
+from vaekit.models.base import Model
+
+MOST = 1000
+"""Samples and real rows of a kind that are compared, at most."""
+
+LEAST = 40
+"""Unseen rows below which samples are not compared with any."""
+
+_ELEMENTS = 2**26
+"""Numbers that one set of samples may hold."""
+
+_GROUPS = 10
+_STATISTICS = ("frechet_distance", "precision", "recall", "density", "coverage")
+
+Figures = dict[str, Estimate]
+
+
+@dataclass
+class Judge:
+    """What all models of a comparison are measured by.
+
+    Args:
+        data: rows with their schema.
+        seed: of the classifier and of every choice of rows; the same for all models.
+    """
+
+    data: Dataset
+    seed: int = 0
+    held: Split = field(init=False)
+    classifier: Classifier | None = field(init=False, default=None)
+    references: Figures = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.held = held_out(self.data)
+        if has_classes(self.data):
+            self.classifier = train_classifier(self.data, seed=self.seed)
+        self.features: Features = self.classifier.features if self.classifier else principal_components(self.data.train)
+        n = min(MOST, len(self.held) // 2, max(LEAST, _ELEMENTS // self.data.schema.size))
+        order = torch.randperm(len(self.held), generator=torch.Generator().manual_seed(self.seed))
+        self.chosen, self.others = order[:n], order[n : 2 * n]
+        self.real, self.unseen = (self.held.rows(rows).float() for rows in (self.chosen, self.others))
+        self.noise = self.data.train.maximum == 1 or self.data.train.dynamic
+        if self.enough:
+            self.near = torch.cat([self.real, self.unseen])
+            self.real_features = in_batches(self.features, self.near)
+            seen = self.data.train.fixed(self.seed)
+            few = torch.randperm(len(seen), generator=torch.Generator().manual_seed(self.seed))[:n]
+            self.seen = seen.rows(few).float()
+            self.references = self._of_real()
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are rows enough to compare samples with."""
+        return len(self.held) >= LEAST
+
+    @property
+    def images(self) -> bool:
+        """Whether rows have edges: images of at least three pixels a side."""
+        return self.data.schema.kind == "image" and min(self.data.schema.shape[-2:]) >= 3
+
+    @property
+    def space(self) -> str:
+        """The features in words."""
+        kind = "a classifier of the training rows" if self.classifier else "the leading principal components"
+        return f"features of {kind}" if self.classifier else kind
+
+    def samples(self, model: Model, seed: int) -> Tensor | None:
+        """As many samples as there are real rows, asked for in the proportions of the data; None of a model without any."""
+        if not self.enough or how_drawn(model) is None:
+            return None
+        with at_rest(model):
+            torch.manual_seed(seed)
+            told = conditions(model, self.held, self.chosen)
+            return drawn(model, self.data, len(self.chosen), told, noise=self.noise)
+
+    def of_samples(self, model: Model, seed: int) -> Figures:
+        """Every figure of a model's samples."""
+        fake = self.samples(model, seed)
+        if fake is None:
+            return {}
+        figures = self._quality(fake) | self._edges(fake) | self._classes(fake) | self._neighbours(fake)
+        return figures | self._condition(model, seed)
+
+    def distance(self, model: Model, seed: int) -> float | None:
+        """The Frechet distance alone, for the course of a training."""
+        fake = self.samples(model, seed)
+        if fake is None or not bool(torch.isfinite(fake).all()):
+            return None
+        return frechet_distance(self.real_features[: len(self.real)], in_batches(self.features, fake))
+
+    def _of_real(self) -> Figures:
+        """Real rows in the place of samples."""
+        fake, n = self.unseen, len(self.unseen)
+        quality = sample_quality(
+            self.real_features, self.real_features[n:], statistics=_STATISTICS, most=n, seed=self.seed
+        )
+        found = {name: _told(quality[f"{name}_floor"], f"in {self.space}") for name in _STATISTICS}
+        found |= self._edges(fake) | self._classes(fake) | self._neighbours(fake)
+        if self.classifier is not None and self.held.labels is not None:
+            hits = self.classifier(self.near).argmax(1) == self.held.labels[torch.cat([self.chosen, self.others])]
+            found["condition_share"] = mean_of(hits.double(), "share", "real examples of the class")
+        return found
+
+    def _quality(self, fake: Tensor) -> Figures:
+        if not bool(torch.isfinite(fake).all()):
+            raise DataError("samples: a value is not finite; train again with a lower learning rate")
+        found = sample_quality(
+            self.real_features,
+            in_batches(self.features, fake),
+            statistics=_STATISTICS,
+            most=len(self.real),
+            seed=self.seed,
+        )
+        return {name: _told(found[name], f"in {self.space}") for name in _STATISTICS}
+
+    def _edges(self, fake: Tensor) -> Figures:
+        if not self.images:
+            return {}
+        return {
+            "sharpness": mean_of(sharpness(fake), "variance", "variance of the Laplacian, mean"),
+            "high_frequency_power": mean_of(high_frequency_power(fake), "share", "power above half the Nyquist frequency"),
+        }  # fmt: skip
+
+    def _classes(self, fake: Tensor) -> Figures:
+        """Shares of classes, real rows and samples seen by the same classifier, so that its mistakes are in both."""
+        if self.classifier is None:
+            return {}
+        k = self.classifier.head.out_features
+        real, seen = (self.classifier(x).argmax(1) for x in (self.real, fake))
+        how = f"{k} classes as a classifier sees them"
+        return {
+            "class_balance": _jackknifed(real, seen, k, _variation, f"total variation, {how}"),
+            "rarest_class": _jackknifed(real, seen, k, _rarest, f"smallest ratio of shares, {how}"),
+        }
+
+    def _condition(self, model: Model, seed: int) -> Figures:
+        """Each class asked for equally often."""
+        if self.classifier is None or not model.condition_dim:
+            return {}
+        asked = torch.arange(len(self.real)) % self.classifier.head.out_features
+        told = class_conditions(model, self.held, asked)
+        if told is None or told.shape[1] != self.classifier.head.out_features:
+            return {}
+        with at_rest(model):
+            torch.manual_seed(seed + 1)
+            fake = drawn(model, self.data, len(asked), told, noise=self.noise)
+        hits = (self.classifier(fake).argmax(1) == asked).double()
+        return {"condition_share": mean_of(hits, "share", "samples taken for the class that was asked for")}
+
+    def _neighbours(self, fake: Tensor) -> Figures:
+        """The first half of the unseen rows stands for rows that nobody was trained on, since the second plays samples."""
+        m = min(len(self.seen), len(self.real))
+        own, other = (_distances(fake, rows[:m]) for rows in (self.seen, self.real))
+        near = own.amin(1) / math.sqrt(self.data.schema.size)
+        how = f"to the nearest of {m:,} training rows"
+        return {
+            "nearer_to_training": _nearer(own, other),
+            "neighbour_distance": mean_of(near, "distance", f"root mean square per value {how}"),
+        }
+
+
+def _distances(x: Tensor, rows: Tensor) -> Tensor:
+    """(n, m) Euclidean distances, around the rows' mean so that few digits are lost."""
+    centre = rows.flatten(1).mean(0)
+    return torch.cdist(x.flatten(1) - centre, rows.flatten(1) - centre)
+
+
+def _nearer(own: Tensor, other: Tensor) -> Estimate:
+    """Share of samples (n, m) nearer to `own` rows than to `other` rows. Samples that look alike choose the same row, so the
+    choice of rows is an error of its own: a delete-a-group jackknife over them, beside that over samples."""
+    closer = _closer(own, other)
+    group = torch.arange(own.shape[1]) % _GROUPS
+    left = torch.stack([_closer(own[:, group != g], other[:, group != g]).mean() for g in range(_GROUPS)])
+    rows = (_GROUPS - 1) / _GROUPS * float((left - left.mean()).square().sum())
+    error = math.sqrt(rows + float(closer.var()) / len(closer))
+    how = f"nearer to {own.shape[1]:,} training rows than to {own.shape[1]:,} unseen ones"
+    return Estimate(float(closer.mean()), error, len(closer), "share", how)
+
+
+def _closer(own: Tensor, other: Tensor) -> Tensor:
+    a, b = own.amin(1), other.amin(1)
+    return (a < b).double() + 0.5 * (a == b).double()
+
+
+def has_classes(data: Dataset) -> bool:
+    """Whether there is a classifier to be trained: training rows of at least two classes."""
+    labels = data.train.labels
+    return labels is not None and len(labels[labels >= 0].unique()) > 1
+
+
+def held_out(data: Dataset) -> Split:
+    """Validation and test rows as one split."""
+    splits = [s.fixed() for s in (data.validation, data.test) if s is not None]
+    if not splits:
+        raise DataError("compare: the data have no held-out rows to measure a model by")
+    # of rows whose classes are known in part, those are taken that every model can be told of
+    splits = [s.take(s.labelled) if s.labels is not None and bool(s.labelled.any()) else s for s in splits]
+    first = splits[0]
+
+    def joined(name: str) -> Tensor | None:
+        parts = [getattr(s, name) for s in splits]
+        return None if any(part is None for part in parts) else torch.cat(parts)
+
+    return Split(
+        torch.cat([s.values for s in splits]),
+        joined("labels"),
+        first.maximum,
+        name="held-out",
+        conditions=joined("conditions"),
+    )
+
+
+def _told(e: Estimate, how: str) -> Estimate:
+    return Estimate(e.value, e.standard_error, e.n, e.unit, f"{e.estimator} {how}", e.samples)
+
+
+def _shares(numbers: Tensor, k: int) -> Tensor:
+    return torch.bincount(numbers, minlength=k).double() / max(len(numbers), 1)
+
+
+def _variation(real: Tensor, fake: Tensor) -> float:
+    return float((real - fake).abs().sum()) / 2
+
+
+def _rarest(real: Tensor, fake: Tensor) -> float:
+    """Over the classes that real rows have."""
+    there = real > 0
+    return float((fake[there] / real[there]).min())
+
+
+def _jackknifed(real: Tensor, fake: Tensor, k: int, statistic, how: str) -> Estimate:  # type: ignore[no-untyped-def]
+    """A statistic of two vectors of shares, with the standard error of a delete-a-group jackknife."""
+    groups = [torch.arange(len(x)) % _GROUPS for x in (real, fake)]
+    left = [
+        statistic(*(_shares(x[group != g], k) for x, group in zip((real, fake), groups, strict=True)))
+        for g in range(_GROUPS)
+    ]
+    values = torch.tensor(left, dtype=torch.float64)
+    error = math.sqrt((_GROUPS - 1) / _GROUPS * float((values - values.mean()).square().sum()))
+    return Estimate(statistic(_shares(real, k), _shares(fake, k)), error, len(fake), "share", how)
