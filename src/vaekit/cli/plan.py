@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from vaekit.cli.objective import objective_line
+from vaekit.cli.texts import text_line, writer_parts
 from vaekit.data import Dataset
 from vaekit.models import LatentModel, Model
 from vaekit.models.factorvae import FactorVAE
@@ -30,6 +31,8 @@ def plan_lines(data: Dataset, model: Model, options: dict[str, Any], out: str) -
 
 def _data(data: Dataset) -> str:
     schema, source = data.schema, data.source
+    if schema.kind == "text":
+        return text_line(data)
     n = sum(len(split) for split in data.splits().values())
     noun = "images" if schema.kind == "image" else "vectors"
     values = (
@@ -48,7 +51,9 @@ def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     parts = [options["model"]]
     inner = model.vae if isinstance(model, FactorVAE) else model.given_class if isinstance(model, M2) else model
-    if isinstance(inner, LatentModel | VQVAE):
+    if data.schema.kind == "text":
+        parts += writer_parts(options)
+    elif isinstance(inner, LatentModel | VQVAE):
         network = choose_network(options["network"], data.schema.shape)
         hidden = "-".join(map(str, options["hidden"])) or "linear"
         parts += [f"encoder {network} {hidden}", f"decoder {network} mirrored", f"likelihood {_likelihood(options)}"]

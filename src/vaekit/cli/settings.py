@@ -120,7 +120,7 @@ def resolve(options: Options, data: Dataset) -> None:
         if options[name] < 0:
             raise UsageError(f"--{name} {options[name]}: expected a number of at least 0; 0 leaves it out")
     check_schedule(options)
-    if "network" in options:
+    if "hidden" in options:
         options["network"] = choose_network(options["network"], schema.shape)
         if options["hidden"] is None:
             options["hidden"] = default_hidden(options["network"], schema.shape)

@@ -57,6 +57,9 @@ CHECKS: tuple[Callable[[Case], Finding | None], ...] = (
 )
 """Every check, in the order in which their findings are told."""
 
+_OF_NUMBERS = (likelihood_support, likelihood_scale, memorised)
+"""Checks that ask how far apart two examples are, or in which range they lie; sentences have neither."""
+
 
 def diagnose(
     model: Model,
@@ -81,7 +84,7 @@ def diagnose(
     case = Case(model, data, list(history), config or {}, evaluation or {}, seed)
     found = []
     with at_rest(model):
-        for check in CHECKS:
+        for check in (c for c in CHECKS if data.schema.kind != "text" or c not in _OF_NUMBERS):
             torch.manual_seed(seed)
             with contextlib.suppress(NotImplementedError, UsageError):  # no such moment, density or closed form
                 found.append(check(case))
