@@ -13,13 +13,14 @@ being kept. Three tensors of that size exist at the peak: 400 MB in single preci
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from vaekit.data.vocabulary import BOS, EOS, PAD, UNK
 from vaekit.distributions.softmax import Softmax
@@ -29,6 +30,9 @@ LOGITS = 2**25
 """Numbers of the softmax over the vocabulary that exist at a time."""
 
 State = tuple[Tensor, ...]
+
+OfTokens = Callable[[Tensor, Tensor], Tensor]
+"""Features (M, H), tokens (M,) -> (M,)."""
 
 
 class Writer(Protocol):
@@ -86,8 +90,8 @@ class Sequence(Distribution):
 
         return self._of_tokens(value, best)
 
-    def _of_tokens(self, value: Tensor, function) -> Tensor:  # type: ignore[no-untyped-def]
-        """`function` (features (M, H), tokens (M,)) -> (M,) at the real tokens of `value`, 0 at the others."""
+    def _of_tokens(self, value: Tensor, function: OfTokens) -> Tensor:
+        """`function` at the real tokens of `value`, 0 at the others."""
         _check(value, self.softmax.size)
         shape = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
         # without a code every draw of it is the same
@@ -97,9 +101,7 @@ class Sequence(Distribution):
         code = self.code.expand(*shape, dim).reshape(math.prod(shape), dim)[:rows]
         features = self.network(self._before(tokens), code)
         at = (tokens != PAD).flatten().nonzero()[:, 0]
-        found = _in_chunks(
-            function, features.flatten(0, 1).index_select(0, at), tokens.flatten()[at], LOGITS // self.softmax.size
-        )
+        found = _in_chunks(function, features.flatten(0, 1).index_select(0, at), tokens.flatten()[at], self.softmax)
         placed = found.new_zeros(tokens.numel()).index_copy(0, at, found)
         return placed.view(*own, width).expand(*shape, width)
 
@@ -130,14 +132,39 @@ def point_of(p: Distribution) -> Tensor:
     return greedy(p)
 
 
-def _in_chunks(function, features: Tensor, tokens: Tensor, size: int) -> Tensor:  # type: ignore[no-untyped-def]
-    size = max(1, size)
+def _in_chunks(function: OfTokens, features: Tensor, tokens: Tensor, softmax: Softmax) -> Tensor:
+    """`function` of all positions, (M,), of so many at a time that their softmax is `LOGITS` numbers or less."""
+    size = max(1, LOGITS // softmax.size)
     if len(tokens) <= size:
         return function(features, tokens)
     pairs = zip(features.split(size), tokens.split(size), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([function(f, t) for f, t in pairs])
-    return torch.cat([checkpoint(function, f, t, use_reentrant=False, preserve_rng_state=False) for f, t in pairs])
+    weights = [w for w in softmax.weights() if w.requires_grad]
+    return torch.cat([cast(Tensor, _Recomputed.apply(function, f, t, *weights)) for f, t in pairs])
+
+
+class _Recomputed(torch.autograd.Function):
+    """A function of features whose way back computes it again instead of keeping what it needs.
+
+    `torch.utils.checkpoint` does the same and more, and its first call imports torch's compiler, which takes seconds.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, function: OfTokens, features: Tensor, tokens: Tensor, *weights: Tensor) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(features, tokens, *weights)
+        return function(features, tokens)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        features, tokens, *weights = ctx.saved_tensors
+        features = features.detach().requires_grad_(ctx.needs_input_grad[1])
+        asked = [t for t in (features, *weights) if t.requires_grad]
+        with torch.enable_grad():
+            found = iter(torch.autograd.grad(ctx.function(features, tokens), asked, slope, allow_unused=True))
+        return None, next(found) if features.requires_grad else None, None, *found
 
 
 def _check(value: Tensor, size: int) -> None:

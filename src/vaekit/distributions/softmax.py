@@ -34,6 +34,10 @@ class Softmax(nn.Module, ABC):
         """log p of one token for each position: (M, H), (M,) -> (M,)."""
 
     @abstractmethod
+    def weights(self) -> list[Tensor]:
+        """Every parameter that `log_prob` depends on."""
+
+    @abstractmethod
     def log_probs(self, features: Tensor) -> Tensor:
         """log p of every token: (M, H) -> (M, V), -inf for PAD and BOS."""
 
@@ -64,6 +68,9 @@ class FullSoftmax(Softmax):
     def log_probs(self, features: Tensor) -> Tensor:
         return _with_special(self._logits(features).log_softmax(-1))
 
+    def weights(self) -> list[Tensor]:
+        return [*self.parameters(), *(table.weight for table in self._tied)]
+
     def _logits(self, features: Tensor) -> Tensor:
         weight = self._tied[0].weight[EOS:] if self._tied else self.weight
         return F.linear(self.narrow(features), weight, self.bias)
@@ -89,6 +96,9 @@ class AdaptiveSoftmax(Softmax):
 
     def log_prob(self, features: Tensor, tokens: Tensor) -> Tensor:
         return self.clusters(features, tokens - EOS).output
+
+    def weights(self) -> list[Tensor]:
+        return list(self.parameters())
 
     def log_probs(self, features: Tensor) -> Tensor:
         return _with_special(self.clusters.log_prob(features))
