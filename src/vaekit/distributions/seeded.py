@@ -7,7 +7,7 @@ batch it came in, nor on the rows before it, nor on how its draws were divided i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -58,8 +58,16 @@ class RowSeeded(Distribution):
         self.plain = q
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
         self.noise_dim = q.noise_dim if isinstance(q, FromNoise) else q.event_shape.numel()
+        self._from_noise = _map_from_noise(q)
         self._waiting = torch.empty(0, len(seeds), self.noise_dim)
         super().__init__(q.batch_shape, q.event_shape, validate_args=False)
+
+    def part(self, rows: Tensor, q: Distribution) -> RowSeeded:
+        """`q`, the posterior of those rows alone (indices or a mask), drawing on from where the row's streams stand."""
+        part = RowSeeded(q, ())
+        part.generators = [self.generators[i] for i in torch.arange(len(self.generators))[rows].tolist()]
+        part._waiting = self._waiting[:, rows]
+        return part
 
     @property
     def mean(self) -> Tensor:
@@ -74,15 +82,13 @@ class RowSeeded(Distribution):
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         q, shape = self.plain, torch.Size(sample_shape)
-        if isinstance(q, FromNoise):
-            z = q.from_noise(self._noise(shape.numel()))
-        elif isinstance(q, Independent) and isinstance(q.base_dist, Normal) and len(q.event_shape) == 1:
-            z = q.base_dist.loc + q.base_dist.scale * self._noise(shape.numel()).to(q.base_dist.loc)
-        elif isinstance(q, Independent) and isinstance(q.base_dist, FromNoise) and len(q.event_shape) == 1:
-            z = q.base_dist.from_noise(self._noise(shape.numel()))
-        else:
+        if self._from_noise is None:
             return q.rsample(shape)
-        return z.view(*shape, *q.batch_shape, *q.event_shape)
+        return self._from_noise(self._noise(shape.numel())).view(*shape, *q.batch_shape, *q.event_shape)
+
+    def become(self, q: Distribution) -> None:
+        """From now on a posterior of the same shape, its rows' streams going on where they are."""
+        self.plain, self._from_noise = q, _map_from_noise(q)
 
     def _noise(self, count: int) -> Tensor:
         """The next `count` draws of every row's stream, (count, B, D), on the CPU."""
@@ -96,7 +102,18 @@ class RowSeeded(Distribution):
         return drawn[:count]
 
 
-@runtime_checkable
+def _map_from_noise(q: Distribution) -> Callable[[Tensor], Tensor] | None:
+    """Noise (K, B, noise_dim) -> samples, None for a distribution that keeps its own way of sampling."""
+    if isinstance(q, FromNoise):
+        return q.from_noise
+    if not isinstance(q, Independent) or len(q.event_shape) != 1:
+        return None
+    base = q.base_dist
+    if isinstance(base, Normal):
+        return lambda noise: torch.addcmul(base.loc, base.scale, noise.to(base.loc))
+    return base.from_noise if isinstance(base, FromNoise) else None
+
+
 class Wrapper(Protocol):
     """A posterior that is `plain` with other random numbers or another gradient: `RowSeeded` and those of `wrapped.py`."""
 
@@ -105,6 +122,6 @@ class Wrapper(Protocol):
 
 def unseeded(q: Distribution) -> Distribution:
     """The distribution itself, without its wrappers: what a closed form is about."""
-    while isinstance(q, Wrapper):
+    while hasattr(q, "plain"):  # a runtime check of the protocol takes as long as a small network
         q = q.plain
     return q

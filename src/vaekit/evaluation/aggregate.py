@@ -17,6 +17,7 @@ that knows every row has I = log n, however many rows there are.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from vaekit.data import Split
 from vaekit.distributions.seeded import RowSeeded, row_seeds, unseeded
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batch_at, check_likelihood, check_rows
 from vaekit.models.base import LatentModel, Model
 
@@ -70,6 +72,16 @@ def aggregate_posterior(
         "marginal_kl": f"{mixture}; at least the KL less log n = {math.log(n):.4g}",
     }
     return {name: mean_of(values, "nats", limits.get(name, mixture), samples) for name, values in parts.items()}
+
+
+def code_information(asked: Question) -> Figures:
+    """What the code carries, for models with a density q(z|x) and one prior for all rows."""
+    model = asked.model
+    if not model.has_likelihood or not model.has_posterior or model.quantised or not model.latent_dim:
+        return {}
+    with contextlib.suppress(UsageError):  # a prior that is told the condition
+        return dict(aggregate_posterior(model, asked.rows, seed=asked.seed))
+    return {}
 
 
 def _parts(model: Model, split: Split, index: Tensor, samples: int, seed: int) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from vaekit.data import Split
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.latent import codes
 from vaekit.models.base import Model
 
@@ -174,6 +175,13 @@ def disentanglement(model: Model, rows: Any, factors: Tensor | None = None, *, s
         name: Estimate(value, spread[name], len(z), "score", f"{name.replace('_', ' ')} of posterior means")
         for name, value in whole.items()
     }
+
+
+def factors_of_variation(asked: Question) -> Figures:
+    """The scores of `disentanglement`, where the factors of the rows are known."""
+    if asked.rows.factors is None or not asked.model.has_posterior or not asked.model.latent_dim:
+        return {}
+    return dict(disentanglement(asked.model, asked.rows, seed=asked.seed))
 
 
 def _scores(z: np.ndarray, factors: np.ndarray, seed: int) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,10 +15,19 @@ from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
 from vaekit.errors import UsageError
 from vaekit.evaluation.codebook import codebook_usage
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.features import Features
 from vaekit.evaluation.latent import active_units, kl_per_dim, kl_per_layer
-from vaekit.evaluation.likelihood import effective_draws, elbo, importance_sampling, mean_log_likelihood
+from vaekit.evaluation.likelihood import (
+    Bound,
+    Importance,
+    effective_draws,
+    elbo_figures,
+    elbo_per_example,
+    importance_sampling,
+    mean_log_likelihood,
+)
 from vaekit.evaluation.probes import probes
-from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.evaluation.rows import MEMORY, at_rest, batches, check_rows
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
 from vaekit.objectives import reconstruction
@@ -32,22 +42,41 @@ class Question:
     model: Model
     data: Dataset
     rows: Split
-    samples: int
-    memory: int
-    seed: int
+    samples: int = 1000
+    memory: int = MEMORY
+    seed: int = 0
+    features: Features | None = None
+    two_sample: bool = False
+    gap_rows: int = 0
+    annealed_rows: int = 0
+    temperatures: int = 500
+
+    @cached_property
+    def bound(self) -> Bound:
+        """Rate and distortion of every row."""
+        return elbo_per_example(self.model, self.rows, samples=self.bound_draws, memory=self.memory, seed=self.seed)
+
+    @property
+    def bound_draws(self) -> int:
+        """L of the bound: one where all draws are the same code."""
+        return 1 if self.model.quantised else 10
+
+    @cached_property
+    def importance(self) -> Importance:
+        """log p(x) and effective draws of every row."""
+        return importance_sampling(self.model, self.rows, samples=self.samples, memory=self.memory, seed=self.seed)
 
 
 def likelihood(asked: Question) -> Figures:
     """The bound and its terms, log p(x), and bits per dimension; for models with a likelihood."""
-    model, how = asked.model, {"memory": asked.memory, "seed": asked.seed}
+    model = asked.model
     if not model.has_likelihood:
         return {}
     figures: Figures = {}
-    figures |= elbo(model, asked.rows, samples=1 if model.quantised else 10, **how)
+    figures |= elbo_figures(asked.bound, asked.bound_draws)
     if not model.quantised:
-        found = importance_sampling(model, asked.rows, samples=asked.samples, **how)
-        figures["log_likelihood"] = mean_log_likelihood(model, found, asked.samples)
-        figures["effective_samples"] = effective_draws(found, asked.samples)
+        figures["log_likelihood"] = mean_log_likelihood(model, asked.importance, asked.samples)
+        figures["effective_samples"] = effective_draws(asked.importance, asked.samples)
     if _is_discrete(model):
         figures["bits_per_dim"] = _bits_per_dim(figures, asked.data.schema.size)
     return figures
@@ -60,7 +89,7 @@ def plain_distortion(asked: Question) -> Figures:
     split = check_rows(asked.rows)
     with at_rest(asked.model):
         values = [reconstruction(asked.model, batch).distortion.cpu() for batch in batches(asked.model, split)]
-    return {"distortion": mean_of(torch.cat(values), "nats", "-log p(x|z) at the encoder's code")}
+    return {"distortion": mean_of(torch.cat(values), "nats", f"-log p({asked.model.observes}|z) at the encoder's code")}
 
 
 def reconstructed(asked: Question) -> Figures:

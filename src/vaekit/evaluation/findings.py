@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -94,11 +94,7 @@ class Case:
 def _some(split: Split, seed: int) -> Split:
     """At most ROWS rows of a split, drawn with the seed, a dynamic split's pixels drawn once."""
     kept = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:ROWS]
-    labels, factors, conditions = (
-        None if v is None else v[kept] for v in (split.labels, split.factors, split.conditions)
-    )
-    few = replace(split, values=split.values[kept], labels=labels, factors=factors, conditions=conditions)
-    return few.fixed(seed)
+    return split.take(kept).fixed(seed)
 
 
 def _scores(model: Model, split: Split) -> Tensor:

@@ -30,6 +30,7 @@ from vaekit.distributions.seeded import RowSeeded, row_seeds
 from vaekit.distributions.wrapped import PathDerivative
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.likelihood import bytes_per_draw
 from vaekit.evaluation.rows import MEMORY, at_rest, batch_at, check_likelihood, check_rows
 from vaekit.models.base import Model
@@ -85,6 +86,13 @@ def gaps(
     }
 
 
+def gaps_of_some(asked: Question) -> Figures:
+    """The gaps of as many rows as were asked for."""
+    if not asked.gap_rows:
+        return {}
+    return dict(gaps(asked.model, asked.rows, most=asked.gap_rows, samples=asked.samples, seed=asked.seed))
+
+
 def _gaps(model: Model, batch: Batch, steps: int, samples: int, chunk: int, seed: int) -> Tensor:
     """Approximation and amortisation gap of every row, (2, B) float64."""
     q = model.posterior(batch.x, batch.c)
@@ -108,7 +116,7 @@ def best_gaussian(model: Model, batch: Batch, q: Distribution, *, steps: int = 5
     seeded = RowSeeded(q, row_seeds(batch.x, seed))
     with torch.enable_grad():
         for step in range(steps):
-            seeded.plain = _gaussian(mean, log_variance)
+            seeded.become(_gaussian(mean, log_variance))
             log_w = model.draw(*batch, _DRAWS, PathDerivative(seeded)).log_w
             # rows are added up, so that each moves as it would alone
             mean.grad, log_variance.grad = torch.autograd.grad(-log_w.mean(0).sum(), (mean, log_variance))

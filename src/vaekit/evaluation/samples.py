@@ -44,13 +44,24 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """(n, m) distances, by differences: through products of matrices a row would not be at 0 from itself."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    """(n, m) distances, in double precision and around b's mean: products of matrices lose the digits that lengths share."""
+    centre = b.double().mean(0)
+    return torch.cdist(a.double() - centre, b.double() - centre, compute_mode="use_mm_for_euclid_dist")
+
+
+def nearest(x: Tensor, rows: Tensor, size: int = 4096) -> Tensor:
+    """Euclidean distance of each of x (n, *shape) to the nearest of rows (m, *shape), a block of them at a time: (n,)."""
+    flat, other = x.flatten(1).float(), rows.flatten(1).float()
+    centre = other.mean(0)
+    found = [torch.cdist(flat - centre, part - centre).amin(1) for part in other.split(size)]
+    return torch.stack(found).amin(0)
 
 
 def _radii(x: Tensor, k: int) -> Tensor:
     """Distance of each row to its k-th nearest other row, (n,)."""
-    return _distances(x, x).kthvalue(min(k, len(x) - 1) + 1, dim=1).values
+    return (
+        _distances(x, x).kthvalue(min(k, len(x) - 1) + 1, dim=0).values
+    )  # column by column, as rows are compared with
 
 
 def precision(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["precision"]) -> float:
@@ -144,7 +155,7 @@ def memorisation(train: Tensor, test: Tensor, fake: Tensor) -> Estimate:
     A Mann-Whitney statistic (Meehan, Chaudhuri & Dasgupta, AISTATS 2020). 0.5: samples are as far from the training rows
     as unseen rows are; 1: each is closer than any unseen row, as copies are.
     """
-    near = [_distances(x.flatten(1).float(), train.flatten(1).float()).min(1).values for x in (fake, test)]
+    near = [nearest(x, train) for x in (fake, test)]
     closer = (near[0][:, None] < near[1]).float() + 0.5 * (near[0][:, None] == near[1]).float()
     shares = closer.mean(1)
     error = math.sqrt(float(shares.var()) / len(shares) + float(closer.mean(0).var()) / len(near[1]))
