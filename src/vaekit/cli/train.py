@@ -29,6 +29,7 @@ from vaekit.data.batches import steps_per_epoch
 from vaekit.errors import UsageError, VaekitError
 from vaekit.evaluation import diagnose, evaluate, to_json
 from vaekit.evaluation.gallery import gallery
+from vaekit.evaluation.texts import text_gallery
 from vaekit.files import write_json
 from vaekit.models import RECIPES, Model, make_model
 from vaekit.objectives import OBJECTIVES
@@ -107,6 +108,8 @@ def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, 
         write_json(folder / "findings.json", findings_json(found))
         with out.status("drawing the report") if out.is_terminal else contextlib.nullcontext():
             runs.write_arrays(folder / "figures" / "gallery.npz", gallery(model, data, seed=options["seed"]))
+            if data.schema.kind == "text":
+                write_json(folder / "figures" / "texts.json", text_gallery(model, data, seed=options["seed"]))
             write_json(folder / "status.json", status | {"state": "finished"})
             write_report(folder, final=place.final)
     except (KeyboardInterrupt, Exception) as error:

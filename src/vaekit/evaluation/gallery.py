@@ -60,6 +60,8 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         arrays = {"codes": z[:_POINTS].numpy()}
         if test.labels is not None:
             arrays["code_labels"] = test.labels[:_POINTS].numpy()
+        if data.schema.kind == "text":  # its sentences are in `evaluation/texts.py`
+            return arrays | {"active": np.isin(np.arange(z.shape[1]), active_of(z) if z.shape[1] else [])}
         arrays |= _reconstructions(model, test)
         if model.can_sample:
             arrays |= _samples(model, data, test)

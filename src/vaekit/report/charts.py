@@ -166,6 +166,19 @@ def shares(values: np.ndarray, even: float, theme: Theme) -> bytes:
     return _png(figure)
 
 
+def lengths(real: np.ndarray, sampled: np.ndarray, theme: Theme) -> bytes:
+    """Shares of sentences (L,) that have 0, 1, ... tokens: real ones as bars in gray, samples as a line of steps."""
+    figure, axes = _figure(7, 2.7, theme)
+    at = np.arange(len(real))
+    axes.bar(at, real, width=1.0, color=theme.first, linewidth=0)
+    axes.stairs(sampled, np.arange(len(real) + 1) - 0.5, color=theme.second, linewidth=1.4)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlabel("tokens", color=theme.muted, fontsize=8.5)
+    axes.set_ylabel("share of sentences", color=theme.muted, fontsize=8.5)
+    return _png(figure)
+
+
 def courses(lines: Sequence[tuple[np.ndarray, np.ndarray, str]], level: float | None, name: str, theme: Theme) -> bytes:
     """A quantity against seconds, both on logarithmic scales: (seconds, values, colour) a line, and a level to reach."""
     figure, axes = _figure(4.6, 3.1, theme)

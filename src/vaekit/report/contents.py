@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Contents:
     description: dict[str, Any]
     history: list[dict[str, Any]]
     arrays: Arrays
+    texts: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def source(self) -> str:
@@ -64,6 +65,8 @@ class Contents:
     @cached_property
     def form(self) -> str:
         """The shape of one example in words."""
+        if self.examples == "sentence":
+            return f"at most {self.shape[0]} tokens"
         if len(self.shape) < 2:
             return " × ".join(str(side) for side in self.shape) + f" value{'' if self.shape == (1,) else 's'}"
         channels = self.shape[0] if len(self.shape) == 3 else 1
@@ -72,7 +75,9 @@ class Contents:
 
     @cached_property
     def examples(self) -> str:
-        """What to call the examples: images or rows."""
+        """What to call the examples: images, rows or sentences."""
+        if self.schema.get("kind") == "text":
+            return "sentence"
         return "image" if len(self.shape) >= 2 else "row"
 
     @cached_property
@@ -152,7 +157,7 @@ def read_contents(folder: Path) -> Contents:
         raise RunError(f"{folder}: no such run folder; `vaekit train` makes one")
     if not any((folder / name).exists() for name in _SIGNS):
         raise RunError(f"{folder}: holds no files of a run; give the folder that `vaekit train` wrote")
-    gallery = folder / "figures" / "gallery.npz"
+    gallery, texts = (folder / "figures" / name for name in ("gallery.npz", "texts.json"))
     names = ("environment", "data", "status", "evaluation")
     return Contents(
         folder,
@@ -160,6 +165,7 @@ def read_contents(folder: Path) -> Contents:
         description=read_json(folder / "model" / "model.json", {}),
         history=[record for record in read_history(folder) if isinstance(record, dict)],
         arrays=_usable(read_arrays(gallery)) if gallery.exists() else {},
+        texts=read_json(texts, {}),
         **{name: read_json(folder / f"{name}.json", {}) for name in names},
     )
 

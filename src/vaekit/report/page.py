@@ -13,7 +13,7 @@ import jinja2
 
 import vaekit
 from vaekit.files import write_text
-from vaekit.report import classes, codebook, codes, curves, galleries, layers
+from vaekit.report import classes, codebook, codes, curves, galleries, layers, text
 from vaekit.report.album import Album
 from vaekit.report.contents import Contents, read_contents
 from vaekit.report.record import record
@@ -25,6 +25,10 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | No
     ("training", "Training", curves.training),
     ("reconstructions", "Reconstructions", galleries.reconstructions),
     ("samples", "Samples", galleries.samples),
+    ("rebuilt", "Reconstructions", text.rebuilt),
+    ("written", "Samples", text.written),
+    ("lengths", "Lengths", text.lengths),
+    ("paths", "Interpolations", text.paths),
     ("classes", "Classes", classes.classes),
     ("codes", "Codes", codes.codes),
     ("codebook", "Codebook", codebook.codebook),

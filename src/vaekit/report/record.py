@@ -40,7 +40,9 @@ def _data(contents: Contents) -> list[tuple[str, str]]:
             digest = f", SHA-256 {str(split['sha256'])[:12]}…" if split.get("sha256") else ""
             rows.append((f"{name} split", f"{count(split.get('n') or 0, 'example')}{digest}"))
     if contents.shape:
-        rows.append(("shape of an example", " × ".join(str(side) for side in contents.shape)))
+        rows.append(
+            ("shape of an example", contents.form if contents.examples == "sentence" else _sides(contents.shape))
+        )
     if schema:
         rows.append(("values", _values(schema)))
     if schema.get("classes"):
@@ -49,7 +51,13 @@ def _data(contents: Contents) -> list[tuple[str, str]]:
     return rows + [(str(key).replace("_", " "), plain(value)) for key, value in options.items()]
 
 
+def _sides(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(side) for side in shape)
+
+
 def _values(schema: dict[str, Any]) -> str:
+    if schema.get("kind") == "text":
+        return "token numbers of the vocabulary in model/model.json"
     levels = schema.get("levels")
     if levels == 2:
         return "binary"
