@@ -28,7 +28,7 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.hmc import State, hmc
 from vaekit.evaluation.likelihood import Importance, bytes_per_draw, effective_draws, importance_sampling
-from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows
+from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, largest
 from vaekit.models.base import LatentModel, Model
 
 Start = Literal["prior", "posterior"]
@@ -158,7 +158,7 @@ def annealed_log_weights(
     split, betas, found = check_rows(rows), schedule(temperatures), []
     assert isinstance(model, LatentModel)
     with at_rest(model):
-        size = _rows_at_a_time(model, next(batches(model, split, 1)), chains, memory)
+        size = _rows_at_a_time(model, largest(model, split), chains, memory)
         for batch in batches(model, split, size):
             path = Path(model, batch, start)
             found.append(_forward(path, betas, chains, leapfrog, seed)[0].cpu())

@@ -20,7 +20,16 @@ from torch.distributions import MixtureSameFamily
 from vaekit.data import Batch, Split
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of, median_of
-from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
+from vaekit.evaluation.rows import (
+    MEMORY,
+    ROWS,
+    at_rest,
+    batches,
+    check_likelihood,
+    check_rows,
+    largest,
+    seeded_posterior,
+)
 from vaekit.evaluation.weighing import FIRST_LOOK, standard_errors, weigh
 from vaekit.models.base import Model
 from vaekit.objectives import elbo as elbo_objective
@@ -79,7 +88,7 @@ def elbo_per_example(model: Model, rows: Any, *, samples: int = 10, memory: int 
     split = check_rows(rows)
     rates, distortions, how = [], [], ""
     with at_rest(model):
-        cost = bytes_per_draw(model, next(batches(model, split, 1)))
+        cost = bytes_per_draw(model, largest(model, split))
         for batch in batches(model, split, max(1, min(ROWS, memory // (cost * samples)))):
             seeded = _Seeded(model, seeded_posterior(model, batch, seed))
             terms = elbo_objective(seeded, batch, samples=samples)
@@ -171,7 +180,7 @@ def importance_sampling(
 
 def _draws_at_once(model: Model, split: Split, memory: int) -> int:
     """Draws, of all rows together, that go through the decoder at a time."""
-    first = next(batches(model, split, 1))
+    first = largest(model, split)
     cost = bytes_per_draw(model, first)
     within = min(memory, max(_CACHE, _FEWEST * cost)) if first.x.device.type == "cpu" else memory
     return max(1, within // cost)

@@ -73,6 +73,12 @@ def batch_at(model: Model, split: Split, index: Tensor | slice) -> Batch:
     return batch if parameter is None else batch.to(parameter.device, parameter.dtype)
 
 
+def largest(model: Model, split: Split) -> Batch:
+    """The one row that takes most memory: the longest sentence; of other data all take the same."""
+    at = 0 if split.lengths is None else int(split.lengths.argmax())
+    return batch_at(model, split, slice(at, at + 1))
+
+
 def told_at(model: Model, split: Split, index: Tensor | slice) -> Tensor | None:
     """What to decode the codes of the rows at `index` with, (B, C): their conditions, or the model's own guess of them."""
     batch = batch_at(model, split, index)
