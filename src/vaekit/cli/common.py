@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from vaekit.cli.options import Parser, make_parser
+from vaekit.cli.options import Parser, keywords_of, make_parser
+from vaekit.cli.texts import warn_of_losses
 from vaekit.data import Dataset, Split, load
 from vaekit.data.conform import Part, load_rows
+from vaekit.data.sentences import Sentences
 from vaekit.errors import DataError, RunError, UsageError
 from vaekit.files import write_atomically
 from vaekit.models import origin_of
 from vaekit.runs import Run, write_arrays
 
-_LOAD = ("data_dir", "image_size", "binarize", "binarize_seed", "split_seed", "labelled")
+_LOAD = keywords_of(load)
 
 
 def run_parser(command: str, positional: str, description: str) -> Parser:
@@ -33,6 +35,7 @@ def out_option(parser: Parser, kinds: str) -> None:
 
 def part_option(parser: Parser) -> None:
     """Add --split and --data-dir."""
+    sentences_option(parser)
     text = "rows of a source that has its own division: all, train, validation, test (default: its test rows)"
     parser.add_argument("--split", type=Part | None, default=None, help=text, metavar="{all,train,validation,test}")  # type: ignore[arg-type]
     parser.add_argument(
@@ -40,13 +43,19 @@ def part_option(parser: Parser) -> None:
     )
 
 
-def output_path(out: str, overwrite: bool, endings: tuple[str, ...]) -> Path:
+def sentences_option(parser: Parser) -> None:
+    """Add --sentences."""
+    text = "of a text: line is one sentence a line, split cuts paragraphs after full stops (default: line)"
+    parser.add_argument("--sentences", type=Sentences, default="line", help=text, metavar="{auto,line,split}")  # type: ignore[arg-type]
+
+
+def output_path(out: str, overwrite: bool, endings: tuple[str, ...], option: str = "--out") -> Path:
     """The file to write. Raises UsageError on another ending, RunError where it is there already."""
     path = Path(out)
     if path.suffix.lower() not in endings:
-        raise UsageError(f"--out {out}: expected a file ending in {', '.join(endings)}")
+        raise UsageError(f"{option} {out}: expected a file ending in {', '.join(endings)}")
     if path.exists() and (not overwrite or path.is_dir()):
-        raise RunError(f"{out}: exists already; choose another --out, or say --overwrite to replace it")
+        raise RunError(f"{out}: exists already; choose another {option}, or say --overwrite to replace it")
     return path
 
 
@@ -65,10 +74,15 @@ def own_data(run: Run) -> Dataset:
     return data
 
 
-def other_rows(run: Run, source: str, part: Part | None, data_dir: str | None) -> Split:
-    """Rows of another source in the form of the run's model."""
+def other_rows(
+    run: Run, source: str, part: Part | None, data_dir: str | None, sentences: Sentences = "line"
+) -> Split:
+    """Rows of another source in the form of the run's model; says where a vocabulary does not know most of their words."""
     schema = origin_of(run.model).schema
-    return load_rows(source, schema, part=part, data_dir=data_dir or run.config.get("data_dir"))
+    rows = load_rows(source, schema, part=part, data_dir=data_dir or run.config.get("data_dir"), sentences=sentences)
+    if schema.kind == "text":
+        warn_of_losses(rows)
+    return rows
 
 
 def write_pictures(path: Path, arrays: dict[str, np.ndarray], main: str, picture: Any) -> None:

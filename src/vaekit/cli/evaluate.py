@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vaekit.cli.common import other_rows, own_data, part_option, run_parser
-from vaekit.cli.options import parse
-from vaekit.cli.tables import console, figures_table, print_json
-from vaekit.data import Dataset
+from jsonargparse import Namespace
+
+from vaekit.cli.columns import ENDINGS, write_columns
+from vaekit.cli.common import other_rows, output_path, own_data, part_option, run_parser
+from vaekit.cli.options import Parser, parse
+from vaekit.cli.tables import console, figures_table, print_json, shown
+from vaekit.data import Dataset, Split
 from vaekit.errors import UsageError
 from vaekit.evaluation import to_json
+from vaekit.evaluation.examples import per_example
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.summary import answer
 from vaekit.evaluation.text import against
+from vaekit.files import write_json
 from vaekit.models import origin_of
-from vaekit.runs import load_run
+from vaekit.report import write_report
+from vaekit.runs import Run, load_run
 
 
 def run(arguments: list[str]) -> int:
@@ -35,30 +41,100 @@ def run(arguments: list[str]) -> int:
         metavar="RUN",
         help="another run on the same data, a language model beside a text-vae: its figures and the gain over it",
     )
+    _longer(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
     options = parse(parser, arguments)
+    path = None
+    if options.per_example is not None:
+        path = output_path(options.per_example, options.overwrite, ENDINGS, "--per-example")
+    if options.write and (options.data is not None or options.split not in (None, "test")):
+        raise UsageError("--write: a run keeps the figures of its own test rows; leave out --data and --split")
     found = load_run(options.run)
     samples = found.config.get("evaluation_samples", 1000) if options.samples is None else options.samples
-    if samples < 1:
-        raise UsageError(f"--samples {samples}: expected at least 1 draw")
-    if options.data is None:
-        data = own_data(found)
-        named = data.splits()
-        if options.split == "all":
-            raise UsageError("--split all: evaluate one of the run's own splits: train, validation or test")
-        rows = named[options.split or "test"]
-    else:
-        rows = other_rows(found, options.data, options.split, options.data_dir)
-        # probes of the codes are fitted to the run's own training rows, which other data do not have
-        data = Dataset(origin_of(found.model).schema, replace(rows, labels=None))
-    mine = Question(found.model, data, rows, samples, seed=found.config.get("seed", 0))
+    _check(options, samples)
+    data, rows = _asked_rows(found, options)
+    mine = Question(
+        found.model,
+        data,
+        rows,
+        samples,
+        seed=found.config.get("seed", 0),
+        two_sample=options.two_sample,
+        gap_rows=options.gaps,
+        annealed_rows=options.annealed,
+        temperatures=options.temperatures,
+    )
     beside = None if options.against is None else replace(mine, model=load_run(options.against).model)
     gains: Figures = {} if beside is None else dict(against(mine, beside))
-    figures = answer(mine) | gains
+    own = answer(mine)
+    figures = own | gains
+    if path is not None:
+        write_columns(path, per_example(mine))
+    if options.write:
+        write_json(found.path / "evaluation.json", found.evaluation | to_json(own))
+        write_report(found.path)
     other = None if beside is None else (answer(beside), beside.model.latent_dim)
     if options.json:
         extra = {} if other is None else {"against": {"run": options.against, "evaluation": to_json(other[0])}}
         print_json(to_json(figures) | extra)
     else:
-        console().print(figures_table(figures, found.model.latent_dim, beside=other))
+        out = console()
+        out.print(figures_table(figures, found.model.latent_dim, beside=other))
+        if path is not None:
+            out.print(f"\n{len(rows):,} rows, one a line: {path}", markup=False)
+        if options.write:
+            out.print(f"\nkept in {shown(found.path / 'evaluation.json')} and report.html", markup=False)
     return 0
+
+
+def _longer(parser: Parser) -> None:
+    """Add the options of what takes longer, and of where results go."""
+    parser.add_argument("--two-sample", action="store_true", help="also train a classifier to tell samples from data")
+    parser.add_argument(
+        "--gaps", type=int, default=0, metavar="N", help="approximation and amortisation gap of N rows (default: none)"
+    )
+    parser.add_argument(
+        "--annealed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="log p(x) of N rows by annealed importance sampling, and bounds from both sides on N simulated examples",
+    )
+    parser.add_argument("--temperatures", type=int, default=500, metavar="T", help="of the annealing (default: 500)")
+    parser.add_argument(
+        "--per-example",
+        type=str | None,
+        default=None,
+        metavar="FILE",
+        help="also write the numbers of every row: .csv, .npy or .npz",
+    )  # type: ignore[arg-type]
+    parser.add_argument("--overwrite", action="store_true", help="replace the file of --per-example if it is there")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the figures in the run's evaluation.json, and write its report again"
+    )
+
+
+def _check(options: Namespace, samples: int) -> None:
+    if samples < 1:
+        raise UsageError(f"--samples {samples}: expected at least 1 draw")
+    for name in ("gaps", "annealed"):
+        if getattr(options, name) < 0:
+            raise UsageError(f"--{name} {getattr(options, name)}: expected a number of rows, 0 for none")
+    if options.temperatures < 1:
+        raise UsageError(f"--temperatures {options.temperatures}: expected at least 1")
+
+
+def _asked_rows(run: Run, options: Namespace) -> tuple[Dataset, Split]:
+    """The data that features and probes are learned from, and the rows to evaluate."""
+    if options.data is not None:
+        rows = other_rows(run, options.data, options.split, options.data_dir, options.sentences)
+        # probes of the codes are fitted to the run's own training rows, which other data do not have
+        return Dataset(origin_of(run.model).schema, replace(rows, labels=None)), rows
+    data, name = own_data(run), options.split or "test"
+    if name == "all":
+        raise UsageError("--split all: evaluate one of the run's own splits: train, validation or test")
+    if name not in data.splits():
+        raise UsageError(
+            f"--split {name}: the run's data have only {', '.join(data.splits())}; name one, or give --data"
+        )
+    return data, data.splits()[name]

@@ -29,6 +29,10 @@ NAMES = {
     "effective_samples": "effective draws",
     "kl": "KL(q(z|x), p(z)), the rate",
     "distortion": "distortion",
+    "mutual_information": "mutual information I(x; z)",
+    "marginal_kl": "KL(q(z), p(z))",
+    "total_correlation": "total correlation",
+    "dimensionwise_kl": "dimension-wise KL",
     "active_units": "active units",
     "perplexity": "perplexity of the codes",
     "codes_used": "codes used",
@@ -39,6 +43,29 @@ NAMES = {
     "knn_probe": "k-NN probe of codes",
     "linear_probe_raw": "linear probe of raw values",
     "knn_probe_raw": "k-NN probe of raw values",
+    "frechet_distance": "Frechet distance of samples",
+    "precision": "precision of samples",
+    "recall": "recall of samples",
+    "density": "density of samples",
+    "coverage": "coverage of samples",
+    "two_sample": "two-sample test",
+    "neighbour_distance": "samples' nearest neighbours",
+    "nearer_to_training": "samples nearer to training",
+    "mig": "MIG",
+    "factorvae_score": "FactorVAE score",
+    "disentanglement": "DCI disentanglement",
+    "completeness": "DCI completeness",
+    "informativeness": "DCI informativeness",
+    "sap": "SAP",
+    "approximation_gap": "approximation gap",
+    "amortisation_gap": "amortisation gap",
+    "inference_gap": "inference gap",
+    "annealed_log_likelihood": "log p(x) by annealing",
+    "annealed_effective": "effective chains",
+    "annealed_gain": "annealing less importance",
+    "simulated_lower": "simulated data, from below",
+    "simulated_upper": "simulated data, from above",
+    "simulated_gap": "simulated data, between",
 }
 
 
@@ -64,10 +91,19 @@ def figures_table(
         estimate = figures.get(key)
         if isinstance(estimate, Estimate):
             value, error, *rest = _cells(key, estimate, latent_dim)
+            rest[-1] = _floor(figures.get(f"{key}_floor")) + rest[-1]
             table.add_row(*map(escape, (name, value, error, *_beside(key, beside), *rest)))
     if seconds is not None:
         table.add_row("training", f"{seconds:.1f}", "", "seconds", "", "")
     return table
+
+
+def _floor(floor: Estimate | list[Estimate] | None) -> str:
+    """What real rows against other real rows have, where that was measured."""
+    if not isinstance(floor, Estimate):
+        return ""
+    error = "" if floor.standard_error is None else f" ± {floor.standard_error:.2g}"
+    return f"data for samples: {floor.value:.4g}{error}; "
 
 
 def _beside(key: str, beside: tuple[Figures, int] | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ nearer_to_training   share of samples that lie nearer to a training row than to 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -84,7 +85,10 @@ def sample_figures(
     named = features or default_features(data, seed=seed)
     figures = sample_quality(in_batches(named, x), in_batches(named, fake), statistics=statistics, most=most, seed=seed)
     space = "given features" if features else _space(data)
-    found = {name: _told(e, f"in {space}{'' if name.endswith('_floor') else how}") for name, e in figures.items()}
+    found = {
+        name: replace(e, estimator=f"real rows in {space}" if name.endswith("_floor") else f"in {space}{how}")
+        for name, e in figures.items()
+    }
     return found if given.values is data.train.values else found | _neighbours(data.train, x[: len(fake)], fake, seed)
 
 
@@ -100,14 +104,10 @@ def _drawn(model: Model, real: Split, most: int, seed: int) -> tuple[Tensor, Ten
     return chosen, fake, ", samples drawn from p(x|z)" if noise else ", samples are means of p(x|z)"
 
 
-def _told(e: Estimate, how: str) -> Estimate:
-    return Estimate(e.value, e.standard_error, e.n, e.unit, f"{e.estimator} {how}", e.samples)
-
-
 def _space(data: Dataset) -> str:
     labels = data.train.labels
     by_class = labels is not None and len(labels.unique()) > 1
-    return "features of a classifier of the training rows" if by_class else "principal components of the training rows"
+    return "features of a classifier" if by_class else "principal components"
 
 
 def _neighbours(train: Split, unseen: Tensor, fake: Tensor, seed: int) -> dict[str, Estimate]:

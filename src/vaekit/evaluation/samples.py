@@ -99,7 +99,7 @@ def two_sample(real: Tensor, fake: Tensor) -> float:
 
 
 STATISTICS: dict[str, tuple[Statistic, str]] = {
-    "frechet_distance": (frechet_distance, "squared feature distance"),
+    "frechet_distance": (frechet_distance, "squared distance"),
     "precision": (precision, "share"),
     "recall": (recall, "share"),
     "density": (density, "ratio"),

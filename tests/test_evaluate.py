@@ -1,0 +1,283 @@
+"""What `evaluate` gathers: every group beside its own function, samples beside data, per-example numbers, the command."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import vaekit as vk
+from vaekit.cli.columns import ENDINGS, write_columns
+from vaekit.cli.main import main
+from vaekit.errors import DataError, UsageError
+from vaekit.evaluation import aggregate_posterior, evaluate
+from vaekit.evaluation.disentanglement import disentanglement
+from vaekit.evaluation.examples import per_example
+from vaekit.evaluation.figures import Question
+from vaekit.evaluation.quality import sample_figures
+from vaekit.evaluation.samples import nearest
+
+DIGITS = vk.load("digits")
+CHEAP = ("frechet_distance", "precision")
+
+
+def pixels(x):
+    """Features that cost nothing: sixteen of the values."""
+    return x.flatten(1)[:, ::4]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    made = vk.models.vae(DIGITS.schema, latent_dim=3, hidden=(32,))
+    vk.fit(made, DIGITS, epochs=4, batch_size=64, learning_rate=3e-3, progress=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def asked(model):
+    return Question(model, DIGITS, DIGITS.test, samples=30, features=pixels)
+
+
+# ---- groups
+
+
+def test_figures_are_those_of_their_own_functions(model, asked):
+    found = evaluate(model, DIGITS, samples=30, features=pixels)
+    for name, figure in aggregate_posterior(model, DIGITS.test).items():
+        assert found[name] == figure
+    assert "at most log n" in found["mutual_information"].estimator
+    own = sample_figures(model, DIGITS, features=pixels, statistics=CHEAP)
+    assert found["frechet_distance"] == own["frechet_distance"]
+    assert not {"mig", "two_sample", "inference_gap", "annealed_gain"} & set(found)
+
+
+def test_gaps_annealing_and_the_two_sample_test_come_when_asked_for(model):
+    rows = DIGITS.test.head(100)
+    found = evaluate(model, DIGITS, split=rows, samples=100, features=pixels,
+                     two_sample=True, gap_rows=6, annealed_rows=6, temperatures=30)  # fmt: skip
+    assert found["approximation_gap"].n == found["annealed_log_likelihood"].n == found["simulated_gap"].n == 6
+    assert found["inference_gap"].value == pytest.approx(
+        found["approximation_gap"].value + found["amortisation_gap"].value
+    )
+    # the same rows by two ways: their difference is far quieter than their means
+    assert abs(found["annealed_gain"].value) < 1.5
+    assert found["annealed_gain"].standard_error < 0.5 * found["annealed_log_likelihood"].standard_error
+    assert found["simulated_lower"].value < found["simulated_upper"].value + 1
+    assert abs(found["two_sample_floor"].value - 0.5) < 4 * found["two_sample_floor"].standard_error
+
+
+def test_factors_are_scored_where_they_are_known():
+    data = vk.load("shapes", image_size=8)
+    few = replace(data, train=data.train.head(300), test=data.test.take(torch.arange(0, len(data.test), 40)))
+    model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,))
+    found = evaluate(model, few, samples=2, features=pixels)
+    own = disentanglement(model, few.test)
+    assert {name: found[name] for name in own} == own
+
+
+# ---- samples
+
+
+class Drawn(nn.Module):
+    """A model that draws what it is given."""
+
+    can_sample, condition_dim, condition_optional = True, 0, False
+
+    def __init__(self, rows):
+        super().__init__()
+        self.drawn = rows
+
+    def sample(self, n, c=None, *, noise=False):
+        given, self.drawn = self.drawn[:n], self.drawn[n:]
+        return given
+
+
+def halves():
+    rows = torch.cat([s.rows(slice(None)) for s in (DIGITS.train, DIGITS.validation, DIGITS.test)])
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
+    values = (16 * rows).round().to(torch.uint8)
+    return [vk.Split(v, maximum=16) for v in values.split([900, 440, 457])]
+
+
+def test_data_for_samples_are_at_the_floor():
+    """Rows of the data given as samples: each figure is the floor's within the two errors, and nothing is memorised."""
+    train, test, third = halves()
+    data = vk.Dataset(DIGITS.schema, train, test=test)
+    found = sample_figures(Drawn(third.rows(slice(None))), data, features=pixels)
+    for name in ("frechet_distance", "precision", "recall", "density", "coverage", "two_sample", "neighbour_distance"):
+        own, floor = found[name], found[f"{name}_floor"]
+        assert abs(own.value - floor.value) < 4 * math.hypot(own.standard_error, floor.standard_error), name
+    share = found["nearer_to_training"]
+    assert abs(share.value - 0.5) < 4 * share.standard_error
+
+
+def test_copies_and_blurred_samples():
+    """Copies of training rows lie nearer to training; the mean of the data lies near to everything, and to nothing more."""
+    train, test, _ = halves()
+    data = vk.Dataset(DIGITS.schema, train, test=test)
+    x = train.rows(slice(None))
+    copies = sample_figures(Drawn(x[:440]), data, features=pixels, statistics=CHEAP)
+    assert copies["neighbour_distance"].value < 0.01 * copies["neighbour_distance_floor"].value
+    assert copies["nearer_to_training"].value > 0.6 + 4 * copies["nearer_to_training"].standard_error
+    noise = 0.03 * torch.randn(440, *x.shape[1:], generator=torch.Generator().manual_seed(1))
+    blurred = sample_figures(Drawn(x.mean(0) + noise), data, features=pixels, statistics=CHEAP)
+    assert blurred["neighbour_distance"].value < 0.98 * blurred["neighbour_distance_floor"].value
+    assert abs(blurred["nearer_to_training"].value - 0.5) < 0.15
+
+
+def test_nearest_in_blocks_is_the_nearest():
+    x, rows = torch.randn(7, 2, 3) + 50, torch.randn(40, 2, 3) + 50
+    exact = (x[:, None] - rows).flatten(2).norm(dim=2).amin(1)
+    for size in (1, 7, 100):
+        assert torch.allclose(nearest(x, rows, size), exact, rtol=1e-5)
+
+
+def test_binary_samples_are_draws_and_gray_ones_means():
+    binary = vk.load("digits", binarize="dynamic")
+    seen = []
+
+    def features(x):
+        seen.append(set(x.unique().tolist()) <= {0.0, 1.0})
+        return x.flatten(1)
+
+    torch.manual_seed(0)
+    vae = vk.models.vae(binary.schema, latent_dim=2, hidden=(8,))
+    found = sample_figures(vae, binary, features=features, statistics=CHEAP)
+    assert all(seen)
+    assert "samples drawn from p(x|z)" in found["precision"].estimator
+    gray = sample_figures(vk.models.vae(DIGITS.schema, latent_dim=2, hidden=(8,)), DIGITS, features=pixels)
+    assert "samples are means" in gray["precision"].estimator
+
+
+def test_training_rows_have_no_neighbours_among_themselves(model):
+    found = sample_figures(model, DIGITS, split=DIGITS.train, features=pixels, statistics=CHEAP)
+    assert "neighbour_distance" not in found
+    assert found["precision"].n == 630
+
+
+def test_any_module_serves_as_features_and_wrong_ones_are_named(model):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    found = sample_figures(model, DIGITS, features=net, statistics=CHEAP)
+    assert "in given features" in found["precision"].estimator
+    assert found == sample_figures(model, DIGITS, features=net, statistics=CHEAP)
+    wrong = [
+        (lambda x: x, r"features: expected a tensor \(358, F\) for 358 rows, got \(358, 1, 8, 8\); flatten it"),
+        (lambda x: x.flatten(1)[:5], r"got \(5, 64\)"),
+        (lambda x: x.flatten(1).numpy(), "got ndarray"),
+        (lambda x: x.flatten(1) / 0, "features: not every number is finite"),
+    ]
+    for features, message in wrong:
+        with pytest.raises(DataError, match=message) as caught:
+            sample_figures(model, DIGITS, features=features)
+        assert "\n" not in str(caught.value)
+
+
+# ---- per example
+
+
+def test_means_over_the_examples_are_the_figures(model, asked):
+    table, found = per_example(asked), evaluate(model, DIGITS, samples=30, features=pixels)
+    assert table["row"].tolist() == list(range(len(DIGITS.test)))
+    assert (table["label"] == DIGITS.test.labels.numpy()).all()
+    for name in ("elbo", "kl", "distortion", "log_likelihood"):
+        assert table[name].mean() == pytest.approx(found[name].value, rel=1e-12), name
+    assert np.median(table["effective_samples"]) == pytest.approx(found["effective_samples"].value)
+    assert (table["elbo"] + table["kl"] + table["distortion"] == pytest.approx(0, abs=1e-9)).all()
+
+
+def test_without_a_likelihood_there_is_the_distortion():
+    plain = vk.models.autoencoder(DIGITS.schema, latent_dim=2, hidden=(8,))
+    table = per_example(Question(plain, DIGITS, DIGITS.test))
+    assert set(table) == {"row", "label", "distortion"}
+    found = evaluate(plain, DIGITS, features=pixels)
+    assert table["distortion"].mean() == pytest.approx(found["distortion"].value, rel=1e-6)
+
+
+# ---- errors
+
+
+def test_what_cannot_be_evaluated_is_said_in_one_line(model):
+    plain = vk.models.autoencoder(DIGITS.schema, latent_dim=2, hidden=(8,))
+    broken = vk.models.vae(DIGITS.schema, latent_dim=2, hidden=(8,))
+    with torch.no_grad():
+        next(broken.parameters()).view(-1)[0] = torch.nan
+    wrong = [
+        (lambda: evaluate(model, DIGITS, split=DIGITS.test.head(0)), DataError, "no rows to evaluate"),
+        (lambda: evaluate(model, replace(DIGITS, test=None)), DataError, "have no test rows"),
+        (lambda: evaluate(model, DIGITS, samples=0), UsageError, "expected at least 1 draw"),
+        (lambda: evaluate(model, DIGITS, gap_rows=-1), UsageError, "gap_rows -1: expected a number of rows"),
+        (lambda: evaluate(plain, DIGITS, annealed_rows=3), UsageError, "has no likelihood; train a vae"),
+        (lambda: evaluate(plain, DIGITS, gap_rows=3), UsageError, "has no likelihood; train a vae"),
+        (lambda: evaluate(broken, DIGITS), vk.errors.RunError, "is not finite; train it again"),
+        (lambda: sample_figures(plain, DIGITS), UsageError, "no prior to sample from"),
+        (lambda: sample_figures(model, DIGITS, split=DIGITS.test.head(20)), DataError, "20 rows .* it needs 40"),
+    ]
+    for call, kind, message in wrong:
+        with pytest.raises(kind, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+# ---- the command
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate") / "run"
+    options = ["--epochs", "1", "--hidden", "8", "--latent-dim", "2", "--evaluation-samples", "5"]
+    assert main(["train", "digits", "--out", str(folder), *options]) == 0
+    return folder
+
+
+def test_the_command_writes_rows_and_keeps_figures(run, tmp_path, capsys):
+    before = json.loads((run / "evaluation.json").read_text())
+    file = tmp_path / "rows.npz"
+    assert main(["evaluate", str(run), "--samples", "7", "--per-example", str(file)]) == 0
+    assert f"358 rows, one a line: {file}" in capsys.readouterr().out
+    arrays = np.load(file)
+    assert list(arrays) == ["row", "label", "elbo", "kl", "distortion", "log_likelihood", "effective_samples"]
+    assert json.loads((run / "evaluation.json").read_text()) == before
+    assert main(["evaluate", str(run), "--samples", "7", "--gaps", "3", "--write"]) == 0
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept["log_likelihood"]["value"] == pytest.approx(arrays["log_likelihood"].mean())
+    assert set(kept) - set(before) == {"approximation_gap", "amortisation_gap", "inference_gap"}
+    assert "Amortisation gap" in (run / "report.html").read_text()
+
+
+def test_columns_say_the_same_in_every_file(tmp_path):
+    columns = {"row": np.arange(3), "elbo": np.array([-1.25, 1e-7, -3.0]), "kl": np.array([0.1, 2, 3], np.float32)}
+    for ending in ENDINGS:
+        write_columns(tmp_path / f"rows{ending}", columns)
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert lines[0] == "row,elbo,kl"
+    records, arrays = np.load(tmp_path / "rows.npy"), np.load(tmp_path / "rows.npz")
+    for at, (name, values) in enumerate(columns.items()):
+        assert [float(line.split(",")[at]) for line in lines[1:]] == values.tolist()
+        assert (records[name] == values).all()
+        assert (arrays[name] == values).all()
+
+
+def test_the_command_refuses_before_it_works_and_leaves_the_run_alone(run, tmp_path, capsys):
+    there = tmp_path / "there.csv"
+    there.write_text("mine")
+    kept = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    wrong = [
+        (["--per-example", there], "exists already; choose another --per-example"),
+        (["--per-example", "rows.txt"], "--per-example rows.txt: expected a file ending in .csv, .npy, .npz"),
+        (["--write", "--split", "train"], "--write: a run keeps the figures of its own test rows"),
+        (["--samples", "0"], "--samples 0: expected at least 1 draw"),
+        (["--gaps", "-1"], "--gaps -1: expected a number of rows"),
+        (["--temperatures", "0"], "--temperatures 0: expected at least 1"),
+        (["--split", "all"], "--split all: evaluate one of the run's own splits"),
+    ]
+    for options, message in wrong:
+        assert main(["evaluate", str(run), *map(str, options)]) != 0
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert there.read_text() == "mine"
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == kept
