@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jsonargparse import Namespace
 
 from vaekit.cli.options import Parser, keywords_of, make_parser
-from vaekit.cli.texts import warn_of_losses
+from vaekit.cli.texts import given_decoding, warn_of_losses
 from vaekit.data import Dataset, Split, load
 from vaekit.data.conform import Part, load_rows
 from vaekit.data.sentences import Sentences
+from vaekit.data.text import text_rows
 from vaekit.errors import DataError, RunError, UsageError
 from vaekit.files import write_atomically
 from vaekit.models import origin_of
@@ -27,9 +29,13 @@ def run_parser(command: str, positional: str, description: str) -> Parser:
     return parser
 
 
-def out_option(parser: Parser, kinds: str) -> None:
+def out_option(parser: Parser, kinds: str, *, needed: bool = True) -> None:
     """Add --out and --overwrite."""
-    parser.add_argument("--out", required=True, help=f"file to write: {kinds}")
+    if needed:
+        parser.add_argument("--out", required=True, help=f"file to write: {kinds}")
+    else:
+        text = f"file to write: {kinds} (sentences: standard output if left out)"
+        parser.add_argument("--out", type=str | None, default=None, help=text)  # type: ignore[arg-type]
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
 
 
@@ -59,6 +65,15 @@ def output_path(out: str, overwrite: bool, endings: tuple[str, ...], option: str
     return path
 
 
+def pictured(options: Namespace, path: Path | None) -> Path:
+    """The file for what is no text. Raises UsageError where there is none, or an option that is for sentences."""
+    if given_decoding(options):
+        raise UsageError(f"--{given_decoding(options)[0]}: is for sentences, and this model draws images or numbers")
+    if path is None or path.suffix.lower() == ".txt":
+        raise UsageError(f"--out {path or ''}".rstrip() + ": expected a file ending in .png, .npy, .npz")
+    return path
+
+
 def own_data(run: Run) -> Dataset:
     """The data a run was trained on, read again. Raises DataError where they are no longer the same."""
     if not run.config.get("source"):
@@ -74,15 +89,14 @@ def own_data(run: Run) -> Dataset:
     return data
 
 
-def other_rows(
-    run: Run, source: str, part: Part | None, data_dir: str | None, sentences: Sentences = "line"
-) -> Split:
+def other_rows(run: Run, source: str, part: Part | None, data_dir: str | None, sentences: Sentences = "line") -> Split:
     """Rows of another source in the form of the run's model; says where a vocabulary does not know most of their words."""
     schema = origin_of(run.model).schema
-    rows = load_rows(source, schema, part=part, data_dir=data_dir or run.config.get("data_dir"), sentences=sentences)
     if schema.kind == "text":
-        warn_of_losses(rows)
-    return rows
+        found = text_rows(source, schema, part, sentences)
+        warn_of_losses(found)
+        return found.split
+    return load_rows(source, schema, part=part, data_dir=data_dir or run.config.get("data_dir"))
 
 
 def write_pictures(path: Path, arrays: dict[str, np.ndarray], main: str, picture: Any) -> None:

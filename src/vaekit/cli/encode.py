@@ -9,6 +9,7 @@ from vaekit.cli.common import other_rows, out_option, output_path, part_option, 
 from vaekit.cli.options import parse
 from vaekit.cli.tables import console
 from vaekit.distributions.point_code import PointCode
+from vaekit.errors import UsageError
 from vaekit.evaluation.classes import class_probabilities
 from vaekit.evaluation.rows import at_rest, batches
 from vaekit.runs import load_run, write_arrays
@@ -25,7 +26,9 @@ def run(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     path = output_path(options.out, options.overwrite, (".npz",))
     found = load_run(options.run)
-    rows = other_rows(found, options.source, options.split, options.data_dir)
+    rows = other_rows(found, options.source, options.split, options.data_dir, options.sentences)
+    if not found.model.latent_dim:
+        raise UsageError("encode: a language model has no code; train a text-vae or a text-autoencoder")
     means, stds, codes = [], [], []
     with at_rest(found.model):
         for batch in batches(found.model, rows):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from jsonargparse import Namespace
 from torch import Tensor
 
-from vaekit.cli.common import other_rows, out_option, output_path, part_option, run_parser, write_pictures
+from vaekit.cli.common import other_rows, out_option, output_path, part_option, pictured, run_parser, write_pictures
 from vaekit.cli.options import parse
 from vaekit.cli.pictures import paired_picture
 from vaekit.cli.tables import console
-from vaekit.data import Batch
+from vaekit.cli.texts import decoding_options, write_lines, writer_of
+from vaekit.data import Batch, Split
 from vaekit.errors import UsageError
 from vaekit.evaluation.rows import at_rest, batches
 from vaekit.models import Model, origin_of
 from vaekit.runs import load_run
+
+_ENDINGS = (".png", ".npy", ".npz", ".txt")
 
 
 def _rebuilt(model: Model, batch: Batch, told: Tensor | None) -> Tensor:
@@ -22,6 +28,28 @@ def _rebuilt(model: Model, batch: Batch, told: Tensor | None) -> Tensor:
     if told is None:
         return model.reconstruct(*batch)
     return model.decode(model.encode(*batch), told.to(batch.x)).mean
+
+
+def _write(model: Model, rows: Split, told: Tensor | None, options: Namespace, path: Path | None) -> int:
+    """Sentences as the model writes them from their codes: line i for line i."""
+    if path is not None and path.suffix.lower() == ".png":
+        raise UsageError(f"--out {path}: sentences are no picture; expected a file ending in .txt, .npy, .npz")
+    if not model.latent_dim:
+        raise UsageError("reconstruct: a language model has no code to write a sentence from; train a text-vae")
+    write = writer_of(options, "greedy")
+    torch.manual_seed(0)
+    with at_rest(model):
+        parts = [
+            write(model.decode(model.encode(*batch), batch.c if told is None else told.expand(len(batch.x), -1))).cpu()
+            for batch in batches(model, rows)
+        ]
+    tokens = torch.cat(parts)
+    if path is not None and path.suffix.lower() != ".txt":
+        arrays = {"originals": rows.values.numpy(), "reconstructions": tokens.numpy()}
+        write_pictures(path, arrays, "reconstructions", None)
+        return 0
+    write_lines(path, origin_of(model).schema.text.decode(tokens))
+    return 0
 
 
 def run(arguments: list[str]) -> int:
@@ -38,16 +66,21 @@ def run(arguments: list[str]) -> int:
         default=None,
         help="decode as this class (or these values) in place of each row's own: the style stays, the class changes",
     )  # type: ignore[arg-type]
-    out_option(parser, ".png (originals over reconstructions), .npy, or .npz (originals, reconstructions, errors)")
+    decoding_options(parser, "greedy")
+    kinds = ".png (originals over reconstructions), .npy, or .npz (originals, reconstructions, errors)"
+    out_option(parser, f"{kinds}; of sentences .txt", needed=False)
     options = parse(parser, arguments)
     if options.number is not None and options.number < 1:
         raise UsageError(f"-n {options.number}: expected at least 1")
-    path = output_path(options.out, options.overwrite, (".png", ".npy", ".npz"))
+    path = output_path(options.out, options.overwrite, _ENDINGS) if options.out else None
     found = load_run(options.run)
-    rows = other_rows(found, options.source, options.split, options.data_dir)
+    rows = other_rows(found, options.source, options.split, options.data_dir, options.sentences)
     told = None if options.condition is None else origin_of(found.model).schema.condition(options.condition)
     if told is not None and not found.model.condition_dim:
         raise UsageError(f"--condition {options.condition}: this model takes no condition; train a cvae")
+    if origin_of(found.model).schema.kind == "text":
+        return _write(found.model, rows.head(options.number or len(rows)), told, options, path)
+    path = pictured(options, path)
     number = options.number or (64 if path.suffix.lower() == ".png" else len(rows))
     rows = rows.head(number)
     with at_rest(found.model):

@@ -46,7 +46,7 @@ def load_rows(
         DataError: the rows cannot be examples of this schema.
     """
     if schema.kind == "text":
-        return text_rows(source, schema, part, sentences)[0]
+        return text_rows(source, schema, part, sentences).split
     size = (schema.shape[1], schema.shape[2]) if schema.kind == "image" else None
     gray = schema.shape[0] == 1 if schema.kind == "image" else None
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -101,10 +101,16 @@ def load_text(
     return Dataset(schema, made["train"][0], made["validation"][0], made["test"][0], told)
 
 
-def text_rows(
-    source: Any, schema: Schema, part: str | None = None, sentences: Sentences = "line"
-) -> tuple[Split, list[str]]:
-    """Sentences of any source for a model made for `schema`, in their order, and the sentences themselves.
+class TextRows(NamedTuple):
+    """Sentences as a model sees them, as they were written, and how many of them were cut."""
+
+    split: Split
+    sentences: list[str]
+    truncated: int
+
+
+def text_rows(source: Any, schema: Schema, part: str | None = None, sentences: Sentences = "line") -> TextRows:
+    """Sentences of any source for a model made for `schema`, in their order.
 
     One a line unless `sentences` says otherwise; a blank line is then an empty sentence, so that row i is line i. `part` is
     as in `load_rows`.
@@ -124,7 +130,8 @@ def text_rows(
     found = _joined([parts[p] for p in wanted])
     if not found.sentences:
         raise DataError(f"{name}: holds no sentence")
-    return _split(found, schema.text, schema.shape[0], schema.classes, name)[0], found.sentences
+    split, cut = _split(found, schema.text, schema.shape[0], schema.classes, name)
+    return TextRows(split, found.sentences, cut)
 
 
 def tokenise(sentences: Sequence[str], vocabulary: Vocabulary, max_length: int) -> tuple[Tensor, Tensor, int]:

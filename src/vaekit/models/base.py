@@ -146,10 +146,14 @@ class LatentModel(Model):
         return _sampled(self._prior(c), n)
 
     @torch.no_grad()
-    def sample(self, n: int, c: Tensor | None = None, *, noise: bool = False) -> Tensor:
+    def sample_codes(self, n: int, c: Tensor | None = None) -> Tensor:
+        """n draws (n, D) from what `sample` decodes: the prior, or the second stage where there is one."""
         fitted = self.second_stage if self._is_fitted else None
-        z = self.prior_codes(n, c) if fitted is None else _sampled(fitted() if c is None else fitted(c), n)
-        p = self.decode(z, c)
+        return self.prior_codes(n, c) if fitted is None else _sampled(fitted() if c is None else fitted(c), n)
+
+    @torch.no_grad()
+    def sample(self, n: int, c: Tensor | None = None, *, noise: bool = False) -> Tensor:
+        p = self.decode(self.sample_codes(n, c), c)
         return p.sample() if noise else point_of(p)
 
     @torch.no_grad()
