@@ -14,12 +14,14 @@ from vaekit import __version__
 from vaekit.errors import StorageError, VaekitError
 
 COMMANDS = {
-    "train": "learn a model from digits, mnist, fashion-mnist, a folder of images, an IDX, .npy or .npz file",
+    "train": "learn a model from digits, mnist, fashion-mnist, a folder of images, an IDX, .npy or .npz file, or a text",
     "evaluate": "ELBO, log p(x), KL, active units of a run, each with its standard error",
     "doctor": "what is wrong with a run, and what to do about it",
     "sample": "draw new examples from a run",
     "reconstruct": "examples as a run's model sees them",
     "encode": "codes of examples, as an .npz",
+    "interpolate": "examples on the line between two codes: of two sentences, or of two rows",
+    "score": "log p(x) of every row or sentence of a source",
     "compare": "train several models on the same data, and measure what is said of them",
     "report": "write a run's report.html again",
 }
