@@ -87,10 +87,10 @@ WORDS = ["we", "you", "they", "go", "come", "stay", "here", "there", "now", "the
 SENTENCES = [" ".join(GENERATOR.choice(WORDS, GENERATOR.integers(1, 7))) for _ in range(ROWS)]
 TEXTS = [
     ("text-lm", ()),
-    ("text-lm", (("network", "transformer"), ("condition", True))),
+    ("text-lm", (("network", "transformer"), ("conditional", True))),
     ("text-autoencoder", ()),
     ("text-vae", ()),
-    ("text-vae", (("condition", True), ("bidirectional", True), ("softmax", "adaptive"))),
+    ("text-vae", (("conditional", True), ("bidirectional", True), ("softmax", "adaptive"))),
     ("text-vae", (("network", "transformer"), ("tied", True), ("minimum_rate", 0.1))),
 ]
 """Models of sentences, by the names in their recipes."""

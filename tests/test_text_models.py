@@ -611,7 +611,7 @@ def test_a_minimum_rate_that_cannot_be_is_refused(rate):
         ({"word_dropout": 1.2}, "word_dropout 1.2: expected a part, from 0 to 1"),
         ({"latent_dim": 0}, "latent_dim 0: expected at least 1"),
         ({"encoder_dim": 0}, "encoder_dim 0: expected at least 1"),
-        ({"condition": True}, "model text-vae: these data have no labels"),
+        ({"conditional": True}, "model text-vae: these data have no labels"),
         ({"softmax": "adaptive", "tied": True}, "softmax adaptive: .* cannot be tied"),
     ],
 )
@@ -632,7 +632,7 @@ def test_word_dropout_and_dropout_act_in_training_only():
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
-    "more", [{}, {"tied": True, "network": "transformer"}, {"softmax": "adaptive", "condition": True}]
+    "more", [{}, {"tied": True, "network": "transformer"}, {"softmax": "adaptive", "conditional": True}]
 )
 def test_a_saved_model_says_the_same(tmp_path, name, more):
     schema, split = text(labelled=True)
@@ -665,7 +665,7 @@ def test_a_condition_is_heard():
     schema, split = text(labelled=True)
     torch.manual_seed(0)
     model = vk.models.text_vae(
-        schema, latent_dim=2, condition=True, embedding_dim=16, encoder_dim=16, decoder_dim=16, dropout=0.0
+        schema, latent_dim=2, conditional=True, embedding_dim=16, encoder_dim=16, decoder_dim=16, dropout=0.0
     )
     vk.fit(model, split, epochs=80, batch_size=8, learning_rate=0.02, progress=False)
     words = schema.text.tokens

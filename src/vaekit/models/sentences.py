@@ -60,23 +60,42 @@ class NoCode(Conditional):
         return Independent(Normal(loc, loc, validate_args=False), 1, validate_args=False)
 
 
-def make_reader(
+def make_text_coders(
     schema: Schema,
-    family: Family,
+    posterior: Family,
     *,
+    network: str,
     embedding_dim: int,
     encoder_dim: int,
+    decoder_dim: int,
     bidirectional: bool,
     dropout: float,
-    condition_dim: int,
-) -> Conditional:
-    """q(z | x) or q(z | x, c): an LSTM over the sentence, then `family`."""
-    _check_sizes(embedding_dim=embedding_dim, encoder_dim=encoder_dim)
-    network = LSTMReader(
-        schema.text.size, embedding_dim, encoder_dim, family.raw_shape, bidirectional, dropout, condition_dim
+    word_dropout: float,
+    tied: bool,
+    softmax: str,
+    told: int = 0,
+) -> tuple[Conditional, Conditional]:
+    """Encoder q(z | x) of the family `posterior`, an LSTM over the sentence, and the decoder p(x | z).
+
+    With `told`, the length of a condition c, they are q(z | x, c) and p(x | z, c).
+    """
+    _check_sizes(encoder_dim=encoder_dim)
+    decoder = make_writer(
+        schema,
+        posterior.event_shape[0],
+        network=network,
+        embedding_dim=embedding_dim,
+        decoder_dim=decoder_dim,
+        dropout=dropout,
+        word_dropout=word_dropout,
+        tied=tied,
+        softmax=softmax,
+        told=told,
     )
-    reader = Parametric(network, family)
-    return Told(reader, condition_scale(schema)) if condition_dim else reader
+    size, shape = schema.text.size, posterior.raw_shape
+    reader = LSTMReader(size, embedding_dim, encoder_dim, shape, bidirectional, dropout, told)
+    encoder = Parametric(reader, posterior)
+    return Told(encoder, condition_scale(schema)) if told else encoder, decoder
 
 
 def make_writer(
@@ -90,27 +109,27 @@ def make_writer(
     word_dropout: float,
     tied: bool,
     softmax: str,
-    condition_dim: int,
+    told: int = 0,
 ) -> Conditional:
-    """p(x | z) or p(x | z, c) of sentences of `schema`."""
+    """p(x | z) or p(x | z, c) of sentences; with a latent_dim of 0 a language model."""
     _check_sizes(embedding_dim=embedding_dim, decoder_dim=decoder_dim)
-    for name, rate in (("dropout", dropout), ("word_dropout", word_dropout)):
-        if not 0 <= rate <= (1 if name == "word_dropout" else 0.99):
-            raise UsageError(f"{name} {rate}: expected a part, from 0 to {1 if name == 'word_dropout' else 0.99}")
-    size = schema.text.size
+    for name, rate, most in (("dropout", dropout, 0.99), ("word_dropout", word_dropout, 1)):
+        if not 0 <= rate <= most:
+            raise UsageError(f"{name} {rate}: expected a part, from 0 to {most}")
     if network not in WRITERS:
-        raise UsageError(f"network {network!r}: expected lstm or transformer")
-    writer = WRITERS[network](size, embedding_dim, decoder_dim, latent_dim + condition_dim, dropout)
+        raise UsageError(f"network {network!r}: expected {' or '.join(WRITERS)}")
+    size = schema.text.size
+    writer = WRITERS[network](size, embedding_dim, decoder_dim, latent_dim + told, dropout)
     head = make_softmax(softmax, decoder_dim, size, writer.embedding if tied else None)
     decoder = SentenceDecoder(writer, head, schema.shape[0], word_dropout)
-    return Told(decoder, condition_scale(schema)) if condition_dim else decoder
+    return Told(decoder, condition_scale(schema)) if told else decoder
 
 
-def told_size(schema: Schema, condition: bool, owner: str) -> int:
+def told_size(schema: Schema, conditional: bool, owner: str) -> int:
     """Number of values of a condition, 0 where none is wanted. Raises DataError where these data have none."""
-    if condition and not schema.condition_names:
+    if conditional and not schema.condition_names:
         raise DataError(f"model {owner}: these data have no labels to tell it; give lines of label<TAB>sentence")
-    return len(schema.condition_names) if condition else 0
+    return len(schema.condition_names) if conditional else 0
 
 
 def _check_sizes(**sizes: int) -> None:

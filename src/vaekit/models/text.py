@@ -25,7 +25,7 @@ from vaekit.distributions.posteriors import DiagonalGaussian, Point
 from vaekit.models.base import LatentModel
 from vaekit.models.parts import SecondStageName, check_latent_dim
 from vaekit.models.recipes import recipe
-from vaekit.models.sentences import NoCode, SoftmaxName, WriterName, make_reader, make_writer, told_size
+from vaekit.models.sentences import NoCode, SoftmaxName, WriterName, make_text_coders, make_writer, told_size
 from vaekit.objectives import elbo, reconstruction
 from vaekit.priors import StandardNormal, make_second_stage
 
@@ -47,7 +47,7 @@ def text_vae(
     word_dropout: float = 0.0,
     tied: bool = False,
     softmax: SoftmaxName = "full",
-    condition: bool = False,
+    conditional: bool = False,
 ) -> LatentModel:
     """A VAE of sentences.
 
@@ -65,33 +65,26 @@ def text_vae(
         word_dropout: part of the tokens before a token that the decoder is not shown, in training.
         tied: the softmax has the decoder's token vectors as its weights.
         softmax: full, or adaptive, which is faster with many thousand words and a model of its own.
-        condition: tell encoder and decoder the label of each sentence.
+        conditional: tell encoder and decoder the label of each sentence.
     """
     check_latent_dim(latent_dim)
-    told = told_size(schema, condition, "text-vae")
-    reader = make_reader(
+    told = told_size(schema, conditional, "text-vae")
+    encoder, decoder = make_text_coders(
         schema,
         DiagonalGaussian(latent_dim, minimum_rate),
-        embedding_dim=embedding_dim,
-        encoder_dim=encoder_dim,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        condition_dim=told,
-    )
-    writer = make_writer(
-        schema,
-        latent_dim,
         network=network,
         embedding_dim=embedding_dim,
+        encoder_dim=encoder_dim,
         decoder_dim=decoder_dim,
+        bidirectional=bidirectional,
         dropout=dropout,
         word_dropout=word_dropout,
         tied=tied,
         softmax=softmax,
-        condition_dim=told,
+        told=told,
     )
     second = make_second_stage(second_stage, latent_dim, prior_components)
-    return LatentModel(reader, writer, StandardNormal(latent_dim), latent_dim, second, told)
+    return LatentModel(encoder, decoder, StandardNormal(latent_dim), latent_dim, second, told)
 
 
 @recipe(objective=reconstruction, name="text-autoencoder", kinds=("text",))
@@ -110,7 +103,7 @@ def text_autoencoder(
     word_dropout: float = 0.0,
     tied: bool = False,
     softmax: SoftmaxName = "full",
-    condition: bool = False,
+    conditional: bool = False,
 ) -> LatentModel:
     """An autoencoder of sentences: no prior, hence no log p(x).
 
@@ -126,33 +119,26 @@ def text_autoencoder(
         word_dropout: part of the tokens before a token that the decoder is not shown, in training.
         tied: the softmax has the decoder's token vectors as its weights.
         softmax: full, or adaptive, which is faster with many thousand words and a model of its own.
-        condition: tell encoder and decoder the label of each sentence.
+        conditional: tell encoder and decoder the label of each sentence.
     """
     check_latent_dim(latent_dim)
-    told = told_size(schema, condition, "text-autoencoder")
-    reader = make_reader(
+    told = told_size(schema, conditional, "text-autoencoder")
+    encoder, decoder = make_text_coders(
         schema,
         Point(latent_dim),
-        embedding_dim=embedding_dim,
-        encoder_dim=encoder_dim,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        condition_dim=told,
-    )
-    writer = make_writer(
-        schema,
-        latent_dim,
         network=network,
         embedding_dim=embedding_dim,
+        encoder_dim=encoder_dim,
         decoder_dim=decoder_dim,
+        bidirectional=bidirectional,
         dropout=dropout,
         word_dropout=word_dropout,
         tied=tied,
         softmax=softmax,
-        condition_dim=told,
+        told=told,
     )
     second = make_second_stage(second_stage, latent_dim, prior_components)
-    return LatentModel(reader, writer, None, latent_dim, second, told)
+    return LatentModel(encoder, decoder, None, latent_dim, second, told)
 
 
 @recipe(objective=elbo, name="text-lm", kinds=("text",))
@@ -165,7 +151,7 @@ def text_lm(
     dropout: float = 0.2,
     tied: bool = False,
     softmax: SoftmaxName = "full",
-    condition: bool = False,
+    conditional: bool = False,
 ) -> LatentModel:
     """A language model: the decoder of `text-vae` without a code, whose log p(x) is exact.
 
@@ -176,10 +162,10 @@ def text_lm(
         dropout: of token vectors and of the decoder's features, in training.
         tied: the softmax has the token vectors as its weights.
         softmax: full, or adaptive, which is faster with many thousand words and a model of its own.
-        condition: tell it the label of each sentence.
+        conditional: tell it the label of each sentence.
     """
-    told = told_size(schema, condition, "text-lm")
-    writer = make_writer(
+    told = told_size(schema, conditional, "text-lm")
+    decoder = make_writer(
         schema,
         0,
         network=network,
@@ -189,6 +175,6 @@ def text_lm(
         word_dropout=0.0,
         tied=tied,
         softmax=softmax,
-        condition_dim=told,
+        told=told,
     )
-    return LatentModel(NoCode(), writer, StandardNormal(0), 0, condition_dim=told)
+    return LatentModel(NoCode(), decoder, StandardNormal(0), 0, condition_dim=told)
