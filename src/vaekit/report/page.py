@@ -16,6 +16,7 @@ from vaekit.files import write_text
 from vaekit.report import classes, codebook, codes, curves, galleries, layers, text
 from vaekit.report.album import Album
 from vaekit.report.contents import Contents, read_contents
+from vaekit.report.grouped import grouped
 from vaekit.report.record import record
 from vaekit.report.table import gap_sentence, number_rows, tiles
 from vaekit.report.verdict import verdict
@@ -25,6 +26,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | No
     ("training", "Training", curves.training),
     ("reconstructions", "Reconstructions", galleries.reconstructions),
     ("samples", "Samples", galleries.samples),
+    ("quality", "Samples beside data", lambda contents, _: grouped(contents, "quality")),
     ("rebuilt", "Reconstructions", text.rebuilt),
     ("written", "Samples", text.written),
     ("lengths", "Lengths", text.lengths),
@@ -33,7 +35,10 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | No
     ("codes", "Codes", codes.codes),
     ("codebook", "Codebook", codebook.codebook),
     ("layers", "Layers", layers.layers),
+    ("information", "What the code carries", lambda contents, _: grouped(contents, "information")),
     ("kl", "KL by dimension", curves.kl),
+    ("factors", "Disentanglement", lambda contents, _: grouped(contents, "factors")),
+    ("tightness", "How tight the bound is", lambda contents, _: grouped(contents, "tightness")),
     ("traversals", "Traversals", galleries.traversals),
     ("interpolations", "Interpolations", galleries.interpolations),
     ("plane", "The decoded plane", galleries.plane),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaekit.report.contents import Contents
+from vaekit.report.groups import CLAIMED
 from vaekit.report.words import decimals, finite, number, percent, with_error
 
 
@@ -88,7 +89,7 @@ def name_of(key: str, raw: str = "raw values") -> str:
 
 
 def _ordered(evaluation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key in [*NAMES, *(key for key in evaluation if key not in NAMES)]:
+    for key in [*NAMES, *(key for key in evaluation if key not in NAMES and key not in CLAIMED)]:
         entry = evaluation.get(key)
         if isinstance(entry, dict) and "value" in entry:
             yield key, entry
@@ -96,11 +97,17 @@ def _ordered(evaluation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 def _row(contents: Contents, key: str, entry: dict[str, Any]) -> Row:
     raw = "raw pixels" if contents.examples == "image" else "raw values"
+    name, meaning = name_of(key, raw), NAMES[key][1] if key in NAMES else ""
+    return row_of(entry, name, meaning)
+
+
+def row_of(entry: dict[str, Any], name: str, meaning: str) -> Row:
+    """A figure as the table shows it."""
     unit = str(entry.get("unit") or "")
     value, error = rounded(entry)
     return Row(
-        name=name_of(key, raw),
-        meaning=NAMES[key][1] if key in NAMES else "",
+        name=name,
+        meaning=meaning,
         value=value,
         error=error,
         unit="%" if unit == "accuracy" else unit,
