@@ -58,7 +58,7 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
             return _generated(model, data, test)
         z = codes(model, test)
         arrays = {"codes": z[:_POINTS].numpy()}
-        if test.labels is not None:
+        if test.labels is not None and bool(test.labelled.any()):
             arrays["code_labels"] = test.labels[:_POINTS].numpy()
         if data.schema.kind == "text":  # its sentences are in `evaluation/texts.py`
             return arrays | {"active": np.isin(np.arange(z.shape[1]), active_of(z) if z.shape[1] else [])}
@@ -167,7 +167,7 @@ def _interpolations(model: Model, test: Split, z: Tensor, pairs: int = 6, steps:
     """Straight lines between codes of test rows, of different classes where there are labels."""
     first = torch.arange(min(pairs, len(z) // 2))
     second = first + len(z) // 2
-    if test.labels is not None:
+    if test.labels is not None:  # rows without a label, -1, are taken for a class of their own
         for i in first.tolist():
             others = torch.nonzero(test.labels != test.labels[i]).flatten()
             second[i] = others[i % len(others)] if len(others) else second[i]

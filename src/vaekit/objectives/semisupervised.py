@@ -84,7 +84,7 @@ def semisupervised(
         x, y = batch.x[known], cast(Tensor, batch.c)[known]
         parts, entropy = labelled_bound(able, x, y, samples, bound), -(y * able.classify(x)).sum(-1)
         result[:, known] = weight[known] * parts
-        result[0, known] = result[0, known] + alpha * len(known) / known.sum() * entropy
+        result[0, known] = result[0, known] + alpha * len(known) / len(x) * entropy
     if not known.all():
         result[:, ~known] = weight[~known] * unlabelled_bound(able, batch.x[~known], samples, bound)
     return Terms(*result)

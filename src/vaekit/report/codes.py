@@ -9,11 +9,14 @@ import numpy as np
 
 from vaekit.report import charts
 from vaekit.report.album import Album
-from vaekit.report.colours import SINGLE, rainbow
+from vaekit.report.colours import SINGLE, WITHOUT, rainbow
 from vaekit.report.contents import Contents
 from vaekit.report.projection import nearest_centre_share, principal_components
 from vaekit.report.table import probe_sentence
 from vaekit.report.words import count, number, percent
+
+_UNLABELLED = "unlabelled"
+"""The name of rows whose class is not known, as if it were one."""
 
 FEW = 20
 """Classes above which a legend folds away."""
@@ -64,9 +67,10 @@ def _points(contents: Contents) -> Points | None:
     classes, numbers = np.unique(labels[there], return_inverse=True)
     named = contents.schema.get("classes") or ()
     # colours belong to the classes of the data, so that a class that the test rows lack does not shift all others
-    total = max(len(named), int(classes.max()) + 1)
+    total = max(1, len(named), int(classes.max()) + 1)
     wheel = rainbow(total)
-    names, colours = [contents.class_name(int(c)) for c in classes], [wheel[int(c) % total] for c in classes]
+    names = [contents.class_name(int(c)) if c >= 0 else _UNLABELLED for c in classes]
+    colours = [wheel[int(c) % total] if c >= 0 else WITHOUT for c in classes]
     return Points(found[there].astype(float), numbers, names, colours)
 
 
@@ -119,7 +123,11 @@ def _solid(points: Points, album: Album) -> dict[str, Any]:
 
 def _apart(points: Points, shown: np.ndarray) -> str:
     """How well the classes stay apart in what is shown, for those who cannot see it."""
-    if points.labels is None or len(points.names) < 2:
+    if points.labels is None:
         return ""
-    near = nearest_centre_share(shown, points.labels)
-    return f", in {len(points.names)} classes; {percent(near)} lie nearest to the centre of their own class"
+    known = np.array([name != _UNLABELLED for name in points.names])[points.labels]
+    classes = len(np.unique(points.labels[known]))
+    if classes < 2:
+        return ""
+    near = nearest_centre_share(shown[known], points.labels[known])
+    return f", in {classes} classes; {percent(near)} lie nearest to the centre of their own class"

@@ -7,6 +7,9 @@ import numpy as np
 SINGLE = "#5580d8"
 """The colour of points without classes."""
 
+WITHOUT = "#8a8f98"
+"""The colour of points whose class is not known, among others whose class is."""
+
 
 def rainbow(n: int) -> list[str]:
     """`n` colours from red to violet as "#rrggbb".
