@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from vaekit.cli.options import Parser, add_options, keywords_of
+from vaekit.cli.players import game_line
 from vaekit.errors import UsageError
 from vaekit.objectives import OBJECTIVES, Terms
 from vaekit.training import schedules
@@ -197,5 +198,7 @@ _LINES: dict[str, Callable[[Options], str]] = {
     "factor": _factor,
     "reconstruction": _reconstruction,
     "vq": _vq,
+    "adversarial": game_line,
+    "wasserstein": game_line,
     "semisupervised": _semisupervised,
 }

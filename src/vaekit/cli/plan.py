@@ -7,12 +7,16 @@ from typing import Any
 import torch
 
 from vaekit.cli.objective import objective_line
+from vaekit.cli.players import player_parts
 from vaekit.cli.texts import text_line, writer_parts
 from vaekit.data import Dataset
 from vaekit.models import LatentModel, Model
+from vaekit.models.aae import AAE
 from vaekit.models.factorvae import FactorVAE
+from vaekit.models.gan import GAN
 from vaekit.models.layers import TopDown
 from vaekit.models.m2 import M2
+from vaekit.models.vaegan import VAEGAN
 from vaekit.models.vqvae import VQVAE
 from vaekit.networks import choose_network
 from vaekit.training.denormals import threads_for
@@ -53,6 +57,9 @@ def _model(data: Dataset, model: Model, options: dict[str, Any]) -> str:
     inner = model.vae if isinstance(model, FactorVAE) else model.given_class if isinstance(model, M2) else model
     if data.schema.kind == "text":
         parts += writer_parts(options)
+    elif isinstance(inner, GAN | AAE | VAEGAN):
+        parts += player_parts(inner, options, _likelihood(options) if "likelihood" in options else "")
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)  # not the average of others
     elif isinstance(inner, LatentModel | VQVAE):
         network = choose_network(options["network"], data.schema.shape)
         hidden = "-".join(map(str, options["hidden"])) or "linear"

@@ -36,7 +36,7 @@ from vaekit.objectives import OBJECTIVES
 from vaekit.report import write_report
 from vaekit.training import History, fit
 from vaekit.training.aggressive import check_aggressive
-from vaekit.training.fit import with_labelled_share
+from vaekit.training.fit import check_patience, with_labelled_share
 from vaekit.training.pretraining import check_pretraining, pretrain
 
 
@@ -78,8 +78,11 @@ def _rehearse(model: Model, data: Dataset, options: Options) -> None:
     rows, two = data.train.fixed(), slice(0, 2)
     c = None if model.condition_optional else rows.condition(two, model.condition_dim)
     objective = with_labelled_share(objective_of(options, len(data.train)), data.train)
+    players = model.updates(objective)
+    check_patience(options["patience"] or None, players)
     with torch.random.fork_rng():  # with gradients, which not every draw has
-        objective(model, Batch(rows.rows(two), c))
+        for player in players:
+            player.objective(model, Batch(rows.rows(two), c))
 
 
 def _carry_out(model: Model, data: Dataset, options: Options, place: Workplace, as_json: bool, out: Any) -> int:

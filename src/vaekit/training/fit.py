@@ -113,10 +113,7 @@ def fit(
     if aggressive:
         held, every = dataset.validation or dataset.train, steps_per_epoch(len(dataset.train), batch_size)
         chosen[0] = aggressively(chosen[0], model, held, most=aggressive, measure_every=every)
-    if patience is not None and chosen[0].watch is not None:
-        raise UsageError(
-            f"patience {patience}: the losses of players against each other do not say which epoch is best; leave patience out"
-        )
+    check_patience(patience, chosen)
     accelerator = make_accelerator(device, precision)
     if seconds is not None and accelerator.num_processes > 1:
         raise UsageError(f"seconds {seconds}: several processes cannot agree when time is up; give epochs")
@@ -174,6 +171,14 @@ def check_numbers(**values: float | None) -> None:
             raise UsageError(f"{name} {value}: expected a number above 0")
         if value is not None and name in ("epochs", "batch_size", "patience") and not isinstance(value, int):
             raise UsageError(f"{name} {value}: expected a whole number")
+
+
+def check_patience(patience: int | None, updates: Sequence[Update]) -> None:
+    """Raise UsageError where a patience has nothing to go by."""
+    if patience is not None and updates[0].watch is not None:
+        raise UsageError(
+            f"patience {patience}: the losses of players against each other do not say which epoch is best; leave patience out"
+        )
 
 
 def _check_fits(model: Model, data: Dataset) -> None:
