@@ -59,7 +59,8 @@ def text_vae(
         prior_components: Gaussians of a mixture as second stage.
         network: the decoder's, lstm or transformer; the encoder is an LSTM.
         embedding_dim: length of a token's vector.
-        encoder_dim, decoder_dim: widths of the encoder and of the decoder.
+        encoder_dim: width of the encoder, of each of its two LSTMs where it is bidirectional.
+        decoder_dim: width of the decoder.
         bidirectional: read a sentence from both ends.
         dropout: of token vectors and of the decoder's features, in training.
         word_dropout: part of the tokens before a token that the decoder is not shown, in training.
@@ -113,7 +114,8 @@ def text_autoencoder(
         prior_components: Gaussians of a mixture as second stage.
         network: the decoder's, lstm or transformer; the encoder is an LSTM.
         embedding_dim: length of a token's vector.
-        encoder_dim, decoder_dim: widths of the encoder and of the decoder.
+        encoder_dim: width of the encoder, of each of its two LSTMs where it is bidirectional.
+        decoder_dim: width of the decoder.
         bidirectional: read a sentence from both ends.
         dropout: of token vectors and of the decoder's features, in training.
         word_dropout: part of the tokens before a token that the decoder is not shown, in training.
