@@ -95,15 +95,26 @@ def test_a_healthy_run_on_vectors_has_no_finding(seed):
     assert diagnose(model, data, history=history, seed=seed) == []
 
 
-def test_collapsed_dimensions_are_named(healthy):
+@pytest.mark.parametrize(
+    ("dims", "name", "severity"),
+    [([1, 4], "unused_dimensions", "note"), ([0, 1, 2, 4, 5], "posterior_collapse", "warning")],
+)
+def test_dimensions_that_are_not_used_are_named(healthy, dims, name, severity):
+    """Two of six are a note, five of six a collapse."""
     model, _ = healthy
     bias = model.encoder.network.bias
     rows = [p for _, p in model.encoder.named_parameters() if p.dim() == 2][-1]
     with torch.no_grad(), restored(model):
-        rows.view(2, 6, -1)[:, [1, 4]] = 0
-        bias.view(2, 6)[:, [1, 4]] = 0
-        finding = found(model)["posterior_collapse"]
-    assert finding.numbers["dimensions"] == [1, 4]
+        rows.view(2, 6, -1)[:, dims] = 0
+        bias.view(2, 6)[:, dims] = 0
+        findings = found(model)
+    assert len({"unused_dimensions", "posterior_collapse"} & set(findings)) == 1
+    finding = findings[name]
+    assert finding.severity == severity
+    assert str(finding).startswith(
+        "note: unused dimensions: 2 of 6" if severity == "note" else "posterior collapse: 5 of 6"
+    )
+    assert finding.numbers["dimensions"] == dims
     assert max(finding.numbers["kl"]) < 1e-6
 
 

@@ -116,17 +116,16 @@ def test_data_for_samples_are_at_the_floor():
 
 
 def test_copies_and_blurred_samples():
-    """Copies of training rows lie nearer to training; the mean of the data lies near to everything, and to nothing more."""
-    train, test, _ = halves()
+    """Copies of training rows lie nearer to training; blurred rows lie near to everything, and to nothing more."""
+    train, test, third = halves()
     data = vk.Dataset(DIGITS.schema, train, test=test)
-    x = train.rows(slice(None))
+    x, new = train.rows(slice(None)), third.rows(slice(None))
     copies = sample_figures(Drawn(x[:440]), data, features=pixels, statistics=CHEAP)
     assert copies["neighbour_distance"].value < 0.01 * copies["neighbour_distance_floor"].value
     assert copies["nearer_to_training"].value > 0.6 + 4 * copies["nearer_to_training"].standard_error
-    noise = 0.03 * torch.randn(440, *x.shape[1:], generator=torch.Generator().manual_seed(1))
-    blurred = sample_figures(Drawn(x.mean(0) + noise), data, features=pixels, statistics=CHEAP)
+    blurred = sample_figures(Drawn(0.5 * (new + x.mean(0))), data, features=pixels, statistics=CHEAP)
     assert blurred["neighbour_distance"].value < 0.98 * blurred["neighbour_distance_floor"].value
-    assert abs(blurred["nearer_to_training"].value - 0.5) < 0.15
+    assert abs(blurred["nearer_to_training"].value - 0.5) < 4 * blurred["nearer_to_training"].standard_error
 
 
 def test_nearest_in_blocks_is_the_nearest():
@@ -186,7 +185,7 @@ def test_means_over_the_examples_are_the_figures(model, asked):
     for name in ("elbo", "kl", "distortion", "log_likelihood"):
         assert table[name].mean() == pytest.approx(found[name].value, rel=1e-12), name
     assert np.median(table["effective_samples"]) == pytest.approx(found["effective_samples"].value)
-    assert (table["elbo"] + table["kl"] + table["distortion"] == pytest.approx(0, abs=1e-9)).all()
+    assert np.abs(table["elbo"] + table["kl"] + table["distortion"]).max() < 1e-9
 
 
 def test_without_a_likelihood_there_is_the_distortion():

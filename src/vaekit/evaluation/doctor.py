@@ -1,6 +1,8 @@
 """The doctor: what is wrong with a trained model, each finding with its number, its cause and a fix.
 
-    posterior_collapse    KL_d < 0.01 nats and Var_x E_q[z_d] <= 0.01          Burda et al., ICLR 2016; Lucas et al., NeurIPS 2019
+    posterior_collapse    KL_d < 0.01 nats and Var_x E_q[z_d] <= 0.01 in more than 3/4 of the dimensions
+                                                                               Burda et al., ICLR 2016; Lucas et al., NeurIPS 2019
+    unused_dimensions     the same in fewer of them: a note
     aggregate_posterior   |m_d - mu_d| > 0.5 sigma_d, or v_d / sigma_d^2 outside [1/2, 2], with m, v the moments of q(z) and
                           mu, sigma^2 those of p(z)                            Rosca, Lakshminarayanan & Mohamed, 2018
     posterior_variance    log Var q(z_d|x) within 1 of the family's bounds, -16 and 8, for more than 1 % of the examples

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ ROWS = 2000
 """Rows of a split that are looked at, at most."""
 
 
+Severity = Literal["warning", "note"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong.
@@ -29,6 +32,7 @@ class Finding:
         name: which finding, as in the table of this file.
         numbers: what was measured, by name; lists hold one number a latent dimension concerned.
         what, cause, fix: a sentence each, without its full stop.
+        severity: "warning", or "note" for what costs next to nothing.
     """
 
     name: str
@@ -36,13 +40,15 @@ class Finding:
     what: str
     cause: str
     fix: str
+    severity: Severity = "warning"
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of JSON values."""
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.name.replace('_', ' ')}: {self.what}. Cause: {self.cause}. Fix: {self.fix}."
+        note = "note: " if self.severity == "note" else ""
+        return f"{note}{self.name.replace('_', ' ')}: {self.what}. Cause: {self.cause}. Fix: {self.fix}."
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from vaekit.priors import SecondStage
 NO_RATE = 0.01
 """Nats of KL below which a dimension carries nothing."""
 
+USED = 0.25
+"""Share of the dimensions below which a code has collapsed; above it unused ones are only noted."""
+
 SHIFT, RATIO = 0.5, 2.0
 """How far the aggregate posterior may be off: in standard deviations of the prior, and as a ratio of variances."""
 
@@ -32,8 +35,8 @@ CALIBRATED = 4.0
 
 
 def posterior_collapse(case: Case) -> Finding | None:
-    """Dimensions that say nothing of the example."""
-    if case.model.quantised:
+    """Dimensions that say nothing of the example: a collapse where they are most of the code, else a note."""
+    if case.model.quantised or not case.model.has_posterior or not case.model.latent_dim:
         return None
     z = codes(case.model, case.held)
     idle = sorted(set(range(z.shape[1])) - set(active_of(z, ACTIVE)))
@@ -45,21 +48,32 @@ def posterior_collapse(case: Case) -> Finding | None:
     numbers: dict[str, Any] = {"dimensions": idle, "variance": [float(z[:, d].double().var()) for d in idle]}
     numbers |= {} if rates is None else {"kl": [rates[d] for d in idle]}
     most = "" if rates is None else f", at most {max(rates[d] for d in idle):.2g} nats each"
+    said = f"{len(idle)} of {z.shape[1]} latent dimensions are not used ({listed(idle)}){most}"
+    used = z.shape[1] - len(idle)
+    if used >= USED * z.shape[1]:
+        return Finding("unused_dimensions", numbers, said, *_surplus(case, used), severity="note")
+    return Finding("posterior_collapse", numbers, said, *_collapse(case, used))
+
+
+def _surplus(case: Case, used: int) -> tuple[str, str]:
+    """Cause and fix where the code has a few dimensions more than it needs."""
     if not case.model.has_likelihood:
-        cause, fix = "the decoder does without these dimensions", f"take latent_dim {max(1, z.shape[1] - len(idle))}"
-    elif len(idle) == z.shape[1]:
-        cause = "the decoder does without the code: the KL drove the posterior to the prior before the code was of use"
-        fix = "let the KL in slowly (warm-up) or leave free bits (free_bits 0.1), and train with a lower learning rate"
-    else:
-        cause = "more dimensions than pay for themselves, or a KL that closed them early in training"
-        fix = f"take latent_dim {z.shape[1] - len(idle)}, or a warm-up if the code is to carry more"
-    return Finding(
-        "posterior_collapse",
-        numbers,
-        f"{len(idle)} of {z.shape[1]} latent dimensions are not used ({listed(idle)}){most}",
-        cause,
-        fix,
-    )
+        return "the decoder does without these dimensions", f"none needed; latent_dim {used} would do the same"
+    cause = "more dimensions than pay for themselves, which cost parameters and no nats"
+    return cause, f"none needed; latent_dim {used} would do, or a warm-up if the code is to carry more"
+
+
+def _collapse(case: Case, used: int) -> tuple[str, str]:
+    """Cause and fix where most of the code is unused."""
+    if not case.model.has_likelihood:
+        return "the decoder does without these dimensions", f"take latent_dim {max(1, used)}"
+    fix = "let the KL in slowly (warm-up) or leave free bits (free_bits 0.1), and train with a lower learning rate"
+    if not used:
+        return (
+            "the decoder does without the code: the KL drove the posterior to the prior before the code was of use",
+            fix,
+        )
+    return "the KL closed most dimensions early in training, or there are far more than pay for themselves", fix
 
 
 def aggregate_posterior(case: Case) -> Finding | None:
