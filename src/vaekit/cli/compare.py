@@ -47,6 +47,7 @@ def run(arguments: list[str]) -> int:
     )
     place = _place(options)
     folder, out = open_folder(place.folder, plan), console(to_stderr=options["json"])
+    plan = read_plan(folder.path)
     for heading, text in plan_lines(plan, data, folder):
         out.print(f"[bold]{heading:<10}[/] {escape(text)}", markup=True)
     try:
@@ -102,7 +103,7 @@ def _parser(begun: Plan | None) -> Parser:
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on standard output")
     add_options(parser, load, "data", defaults=old)
-    free_choice = dict.fromkeys((*_SHARED, *_TRAINING)) | {"learning_rate_decay": "cosine", "device": "auto"}
+    free_choice = dict.fromkeys((*_SHARED, *_TRAINING))
     helps = {
         "latent_dim": "dimensions of every model's code (default: 16)",
         "batch_size": "rows a step (default: 128, 64 below 10,000 training rows)",
@@ -180,8 +181,6 @@ def _table(result: Mapping[str, Any]) -> Table:
     for title in ("figure", *names, "reference"):
         table.add_column(title, justify="left" if title == "figure" else "right", no_wrap=True)
     for row in said(result):
-        best = [
-            f"[bold]{escape(c)}[/]" if name == row.best else escape(c) for name, c in zip(names, row.cells, strict=True)
-        ]
-        table.add_row(escape(row.name), *best, escape(row.reference))
+        cells = [f"[bold]{c}[/]" if name == row.best else str(c) for name, c in zip(names, row.cells, strict=True)]
+        table.add_row(escape(row.name), *cells, str(row.reference or ""))
     return table

@@ -14,6 +14,7 @@ from typing import Any
 from vaekit.comparison.samples import FITTED
 from vaekit.comparison.spread import Difference, Figure, Side, difference, side, steadiness
 from vaekit.evaluation import Estimate
+from vaekit.report.words import decimals, number
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
 
@@ -146,7 +147,7 @@ def _lower(h: Hearing, a: str, b: str, key: str, name: str, claim: str, words: s
     share = f", {_percent(found.value / second.value, signed=True)}" if second.value > 0 else ""
     yield _claim(
         name, claim, -found.sign,
-        f"{words} {first.value:.3g} against {second.value:.3g}{share}; the difference is {found.value:.3g} "
+        f"{words} {number(first.value)} against {number(second.value)}{share}; the difference is {number(found.value, 2)} "
         f"{_within(found.half, '', h)}",
         f"holds where the {words} of {a} is below that of {b}", found,
         **{a: first.value, b: second.value},
@@ -161,8 +162,8 @@ def _codes_to_sample(h: Hearing) -> Iterator[Claim]:
     found = difference(side(first), side(second))
     yield _claim(
         "autoencoder_sampling", "The codes of an autoencoder are not for sampling", found.sign,
-        f"with {FITTED.partition(':')[0]} its samples have a Frechet distance of {first.value:.3g}, those of a VAE "
-        f"{second.value:.3g}; the difference is {found.value:.3g} {_within(found.half, '', h)}",
+        f"with {FITTED.partition(':')[0]} its samples have a Frechet distance of {number(first.value)}, those of a VAE "
+        f"{number(second.value)}; the difference is {number(found.value, 2)} {_within(found.half, '', h)}",
         "holds where such samples are further from the data than a VAE's", found,
         autoencoder=first.value, vae=second.value,
     )  # fmt: skip
@@ -236,7 +237,7 @@ def _copies(h: Hearing) -> Iterator[Claim]:
     yield _claim(
         "copies", f"Generators repeat their training examples ({model}, which does most)", found.sign,
         f"{_percent(figure.value)} of its samples are nearer to a training row than to any of as many unseen rows "
-        f"(± {200 * error:.2g} points, two standard errors over rows); of real examples {_percent(real.value)}",
+        f"(± {number(200 * error, 2)} points, two standard errors over rows); of real examples {_percent(real.value)}",
         "holds where that share is above a half", found,
         share=figure.value, real=real.value,
     )  # fmt: skip
@@ -266,14 +267,14 @@ def _verdict(key: str, claim: str, sign: int, measured: str, rule: str, numbers:
 
 
 def _percent(share: float, places: int = 0, *, signed: bool = False) -> str:
-    return f"{100 * share:{'+' if signed else ''}.{places}f} %"
+    return f"{'+' if signed and share > 0 else ''}{decimals(100 * share, places)}\N{NO-BREAK SPACE}%"
 
 
 def _points(found: Difference) -> str:
-    return f"{100 * found.value:+.0f} points"
+    return f"{'+' if found.value > 0 else ''}{decimals(100 * found.value, 0)} points"
 
 
 def _within(half: float, unit: str, h: Hearing) -> str:
     """The interval, and what it rests on."""
     what = f"95 % over {h.seeds} seeds" if h.seeds > 1 else "95 % within the one seed"
-    return f"(± {half:.2g}{f' {unit}' if unit else ''}, {what})"
+    return f"(± {number(half, 2)}{f' {unit}' if unit else ''}, {what})"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.comparison.board import Board
-from vaekit.comparison.folder import Folder, open_folder
+from vaekit.comparison.folder import Folder, open_folder, read_plan
 from vaekit.comparison.judge import Judge
 from vaekit.comparison.measure import references_of
 from vaekit.comparison.page import write_page
@@ -57,7 +57,8 @@ def compare(
         data, models, seeds=seeds, seconds=seconds, epochs=epochs, shared=shared, training=training, samples=samples,
         source=source,
     )  # fmt: skip
-    return carry_out(plan, data, open_folder(Path(out), plan), progress=progress)
+    folder = open_folder(Path(out), plan)
+    return carry_out(read_plan(folder.path), data, folder, progress=progress)
 
 
 def carry_out(plan: Plan, data: Dataset, folder: Folder, *, progress: bool = True) -> dict[str, Any]:

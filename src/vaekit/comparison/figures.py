@@ -29,6 +29,9 @@ class Kind:
     share: bool = False
 
 
+FLOOR = "real against real"
+"""A reference that samples cannot be better than: the same figure of real rows in the place of samples."""
+
 KINDS: dict[str, Kind] = {
     "reconstruction_error": Kind(
         "Reconstruction error",
@@ -48,29 +51,29 @@ KINDS: dict[str, Kind] = {
     ),
     "frechet_distance": Kind(
         "Frechet distance", "Between Gaussians fitted to features of samples and of real examples.", "lower",
-        "real against real",
+        FLOOR,
     ),
     "precision": Kind(
-        "Precision", "Share of samples that lie among the real examples.", "higher", "real against real", True
+        "Precision", "Share of samples that lie among the real examples.", "higher", FLOOR, True
     ),
     "recall": Kind(
-        "Recall", "Share of real examples that lie among the samples.", "higher", "real against real", True
+        "Recall", "Share of real examples that lie among the samples.", "higher", FLOOR, True
     ),
     "density": Kind(
         "Density", "As precision, counted so that outliers cannot inflate it; about 1 for real examples.", "higher",
-        "real against real",
+        FLOOR,
     ),
     "coverage": Kind(
         "Coverage", "Share of real examples with a sample among their nearest neighbours.", "higher",
-        "real against real", True,
+        FLOOR, True,
     ),
     "class_balance": Kind(
         "Class imbalance", "Total variation between the classes of samples and those of the data.", "lower",
-        "real against real", True,
+        FLOOR, True,
     ),
     "rarest_class": Kind(
         "Rarest class", "Share of the class that samples show least, relative to its share of the data.", "none",
-        "real against real", True,
+        FLOOR, True,
     ),
     "condition_share": Kind(
         "Class asked for", "Share of samples in which a classifier recognises the class that was asked for.", "higher",
@@ -118,17 +121,21 @@ def best_of(key: str, figures: dict[str, Figure], reference: Estimate | None, to
     rivals = {name: f for name, f in figures.items() if not (name in told and key in (*GIVEN, *LIKELIHOODS))}
     if better == "none" or len(rivals) < 2 or (better == "real" and reference is None):
         return None
-    scored = {name: _scored(figure, better, reference) for name, figure in rivals.items()}
+    scored = {name: _scored(figure, better, KINDS[key].against, reference) for name, figure in rivals.items()}
     first, *others = sorted(scored, key=lambda name: scored[name].value)
     return first if all(difference(side(scored[first]), side(scored[o])).sign < 0 for o in others) else None
 
 
-def _scored(figure: Figure, better: Better, reference: Estimate | None) -> Figure:
-    """The figure as a loss, seed by seed."""
+def _scored(figure: Figure, better: Better, against: str, reference: Estimate | None) -> Figure:
+    """The figure as a loss, seed by seed: what is better than real examples are is no better than they."""
+    floor = reference.value if reference is not None and against == FLOOR else None
 
     def loss(value: float) -> float:
         if better == "real" and reference is not None:
             return abs(value - reference.value)
-        return value if better == "lower" else -value
+        lower = value if better == "lower" else -value
+        if floor is None:
+            return lower
+        return max(lower, floor if better == "lower" else -floor)
 
     return Figure(tuple(replace(e, value=loss(e.value)) for e in figure.seeds))

@@ -24,7 +24,7 @@ from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import mean_of
 from vaekit.evaluation.features import Classifier, Features, in_batches, principal_components, train_classifier
 from vaekit.evaluation.rows import at_rest
-from vaekit.evaluation.samples import frechet_distance, high_frequency_power, sample_quality, sharpness
+from vaekit.evaluation.samples import STATISTICS, frechet_distance, high_frequency_power, jackknifed, sharpness
 from vaekit.models.base import Model
 
 MOST = 1000
@@ -68,8 +68,7 @@ class Judge:
         self.real, self.unseen = (self.held.rows(rows).float() for rows in (self.chosen, self.others))
         self.noise = self.data.train.maximum == 1 or self.data.train.dynamic
         if self.enough:
-            self.near = torch.cat([self.real, self.unseen])
-            self.real_features = in_batches(self.features, self.near)
+            self.real_features = in_batches(self.features, self.real)
             seen = self.data.train.fixed(self.seed)
             few = torch.randperm(len(seen), generator=torch.Generator().manual_seed(self.seed))[:n]
             self.seen = seen.rows(few).float()
@@ -105,40 +104,36 @@ class Judge:
         fake = self.samples(model, seed)
         if fake is None:
             return {}
-        figures = self._quality(fake) | self._edges(fake) | self._classes(fake) | self._neighbours(fake)
-        return figures | self._condition(model, seed)
+        return self._of(fake) | self._condition(model, seed)
 
     def distance(self, model: Model, seed: int) -> float | None:
         """The Frechet distance alone, for the course of a training."""
         fake = self.samples(model, seed)
         if fake is None or not bool(torch.isfinite(fake).all()):
             return None
-        return frechet_distance(self.real_features[: len(self.real)], in_batches(self.features, fake))
+        return frechet_distance(self.real_features, in_batches(self.features, fake))
 
     def _of_real(self) -> Figures:
-        """Real rows in the place of samples."""
-        fake, n = self.unseen, len(self.unseen)
-        quality = sample_quality(
-            self.real_features, self.real_features[n:], statistics=_STATISTICS, most=n, seed=self.seed
-        )
-        found = {name: _told(quality[f"{name}_floor"], f"in {self.space}") for name in _STATISTICS}
-        found |= self._edges(fake) | self._classes(fake) | self._neighbours(fake)
+        """Real rows in the place of samples: the other half of the unseen rows."""
+        found = self._of(self.unseen)
         if self.classifier is not None and self.held.labels is not None:
-            hits = self.classifier(self.near).argmax(1) == self.held.labels[torch.cat([self.chosen, self.others])]
+            asked = self.held.labels[torch.cat([self.chosen, self.others])]
+            hits = self.classifier(torch.cat([self.real, self.unseen])).argmax(1) == asked
             found["condition_share"] = mean_of(hits.double(), "share", "real examples of the class")
         return found
 
-    def _quality(self, fake: Tensor) -> Figures:
+    def _of(self, fake: Tensor) -> Figures:
         if not bool(torch.isfinite(fake).all()):
             raise DataError("samples: a value is not finite; train again with a lower learning rate")
-        found = sample_quality(
-            self.real_features,
-            in_batches(self.features, fake),
-            statistics=_STATISTICS,
-            most=len(self.real),
-            seed=self.seed,
-        )
-        return {name: _told(found[name], f"in {self.space}") for name in _STATISTICS}
+        return self._quality(fake) | self._edges(fake) | self._classes(fake) | self._neighbours(fake)
+
+    def _quality(self, fake: Tensor) -> Figures:
+        """The statistics of `evaluation.samples`, in features."""
+        features, found = in_batches(self.features, fake), {}
+        for name in _STATISTICS:
+            statistic, unit = STATISTICS[name]
+            found[name] = jackknifed(statistic, self.real_features, features, unit, f"{name} in {self.space}")
+        return found
 
     def _edges(self, fake: Tensor) -> Figures:
         if not self.images:
@@ -156,8 +151,8 @@ class Judge:
         real, seen = (self.classifier(x).argmax(1) for x in (self.real, fake))
         how = f"{k} classes as a classifier sees them"
         return {
-            "class_balance": _jackknifed(real, seen, k, _variation, f"total variation, {how}"),
-            "rarest_class": _jackknifed(real, seen, k, _rarest, f"smallest ratio of shares, {how}"),
+            "class_balance": _of_shares(real, seen, k, _variation, f"total variation, {how}"),
+            "rarest_class": _of_shares(real, seen, k, _rarest, f"smallest ratio of shares, {how}"),
         }
 
     def _condition(self, model: Model, seed: int) -> Figures:
@@ -237,10 +232,6 @@ def held_out(data: Dataset) -> Split:
     )
 
 
-def _told(e: Estimate, how: str) -> Estimate:
-    return Estimate(e.value, e.standard_error, e.n, e.unit, f"{e.estimator} {how}", e.samples)
-
-
 def _shares(numbers: Tensor, k: int) -> Tensor:
     return torch.bincount(numbers, minlength=k).double() / max(len(numbers), 1)
 
@@ -255,7 +246,7 @@ def _rarest(real: Tensor, fake: Tensor) -> float:
     return float((fake[there] / real[there]).min())
 
 
-def _jackknifed(real: Tensor, fake: Tensor, k: int, statistic, how: str) -> Estimate:  # type: ignore[no-untyped-def]
+def _of_shares(real: Tensor, fake: Tensor, k: int, statistic, how: str) -> Estimate:  # type: ignore[no-untyped-def]
     """A statistic of two vectors of shares, with the standard error of a delete-a-group jackknife."""
     groups = [torch.arange(len(x)) % _GROUPS for x in (real, fake)]
     left = [

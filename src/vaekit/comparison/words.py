@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vaekit.comparison.figures import CLASSES_ONLY, IMAGES_ONLY, KINDS
+from vaekit.comparison.figures import CLASSES_ONLY, GIVEN, IMAGES_ONLY, KINDS, LIKELIHOODS
 from vaekit.comparison.folder import Folder
 from vaekit.comparison.judge import has_classes
 from vaekit.comparison.plan import Plan, build
@@ -21,14 +21,26 @@ _SIGN = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A value and its standard error as text; "" for no error, "–" for no value. `note`: why it is not to be compared."""
+
+    value: str
+    error: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        return self.value + (f"{_SIGN}{self.error}" if self.error else "")
+
+
+@dataclass(frozen=True)
 class Row:
-    """One figure as a table shows it: a cell for each model, "–" where it has none."""
+    """One figure as a table shows it: a cell for each model."""
 
     key: str
     name: str
     meaning: str
-    cells: list[str]
-    reference: str
+    cells: list[Cell]
+    reference: Cell | None
     against: str
     best: str | None
 
@@ -38,20 +50,32 @@ def said(result: Mapping[str, Any]) -> list[Row]:
     figures, rows = result["figures"], []
     for key, kind in KINDS.items():
         if any(key in row for row in figures.values()):
-            cells = [cell(row.get(key), percent=kind.share) for row in figures.values()]
-            reference = cell(result["references"].get(key), percent=kind.share) if kind.against else ""
+            cells = [
+                _noted(key, cell(row.get(key), percent=kind.share), result["models"][name]["told"])
+                for name, row in figures.items()
+            ]
+            reference = cell(result["references"].get(key), percent=kind.share) if kind.against else None
             rows.append(Row(key, kind.name, kind.meaning, cells, reference, kind.against, result["best"].get(key)))
     return rows
 
 
-def cell(entry: Mapping[str, Any] | None, *, percent: bool = False) -> str:
-    """value ± standard error, both to the error's second digit."""
+def cell(entry: Mapping[str, Any] | None, *, percent: bool = False) -> Cell:
+    """A figure to the first digit of its error, its second where the first is a 1."""
     if entry is None:
-        return "\N{EN DASH}"
+        return Cell("\N{EN DASH}")
     factor, unit = (100, "\N{NO-BREAK SPACE}%") if percent else (1, "")
-    error = entry["standard_error"]
-    value, deviation = with_error(factor * entry["value"], None if error is None else factor * error)
-    return value + (f"{_SIGN}{deviation}" if deviation else "") + unit
+    error = None if entry["standard_error"] is None else factor * entry["standard_error"]
+    digits = 2 if error and f"{error:e}".startswith("1") else 1
+    value, deviation = with_error(factor * entry["value"], error, digits)
+    return Cell(value + unit, deviation)
+
+
+def _noted(key: str, shown: Cell, told: bool) -> Cell:
+    """Of a model that is told the class: what follows from being told."""
+    if not told or shown.value == "\N{EN DASH}":
+        return shown
+    note = "was told" if key in GIVEN else "given the class" if key in LIKELIHOODS else ""
+    return replace(shown, note=note)
 
 
 def plan_lines(plan: Plan, data: Dataset, folder: Folder) -> Lines:

@@ -136,12 +136,12 @@ def sample_quality(
     result = {}
     for name in statistics:
         statistic, unit = STATISTICS[name]
-        result[name] = _jackknifed(statistic, first, fake[:n].float(), unit, name)
-        result[f"{name}_floor"] = _jackknifed(statistic, first, second, unit, f"{name} of real against real")
+        result[name] = jackknifed(statistic, first, fake[:n].float(), unit, name)
+        result[f"{name}_floor"] = jackknifed(statistic, first, second, unit, f"{name} of real against real")
     return result
 
 
-def _jackknifed(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: str) -> Estimate:
+def jackknifed(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: str) -> Estimate:
     """The figure with the standard error of a delete-a-group jackknife."""
     group = torch.arange(len(real)) % _GROUPS
     values = [statistic(real[group != g], fake[group != g]) for g in range(_GROUPS)]

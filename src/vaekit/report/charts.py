@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from vaekit.report.colours import SINGLE
@@ -189,6 +189,11 @@ def courses(lines: Sequence[tuple[np.ndarray, np.ndarray, str]], level: float | 
         axes.plot(seconds, values, color=colour, linewidth=1.4, alpha=0.85, marker="o", markersize=2.5)
     if level is not None:
         axes.axhline(level, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)))
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(lambda value, _: f"{value:g}")  # plain numbers, not powers of ten
+            axis.set_minor_locator(NullLocator())
     axes.set_xlabel("seconds of training", color=theme.muted, fontsize=8.5)
     axes.set_ylabel(name, color=theme.muted, fontsize=8.5)
     return _png(figure)
