@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from jsonargparse import Namespace
@@ -36,6 +37,13 @@ def run(arguments: list[str]) -> int:
         help="draws for each example of log p(x) (default: as in training)",
     )  # type: ignore[arg-type]
     parser.add_argument(
+        "--standard-error",
+        type=float,
+        default=None,
+        metavar="NATS",
+        help="an example takes no more draws once its own log p(x) is known as well as this; K is then the most",
+    )
+    parser.add_argument(
         "--against",
         default=None,
         metavar="RUN",
@@ -63,6 +71,7 @@ def run(arguments: list[str]) -> int:
         gap_rows=options.gaps,
         annealed_rows=options.annealed,
         temperatures=options.temperatures,
+        standard_error=options.standard_error,
     )
     beside = None if options.against is None else replace(mine, model=load_run(options.against).model)
     gains: Figures = {} if beside is None else dict(against(mine, beside))
@@ -117,6 +126,8 @@ def _longer(parser: Parser) -> None:
 def _check(options: Namespace, samples: int) -> None:
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1 draw")
+    if options.standard_error is not None and not 0 < options.standard_error < math.inf:
+        raise UsageError(f"--standard-error {options.standard_error}: expected a number of nats above 0")
     for name in ("gaps", "annealed"):
         if getattr(options, name) < 0:
             raise UsageError(f"--{name} {getattr(options, name)}: expected a number of rows, 0 for none")

@@ -17,8 +17,8 @@ def per_example(asked: Question) -> dict[str, np.ndarray]:
     Returns:
         "row", its number from 0, and "label" where there are labels. For a model with a likelihood "elbo", "kl" and
         "distortion" in nats and, unless its code is quantised, "log_likelihood" in nats with "effective_samples" of the K
-        draws; for one without, "distortion". Their means are the figures of the same name (the median for
-        "effective_samples"): the same draws are used.
+        draws, and "samples", the draws themselves, where rows stop at a standard error; for one without, "distortion".
+        Their means are the figures of the same name (the median for "effective_samples"): the same draws are used.
 
     Raises UsageError for a model that cannot encode.
     """
@@ -37,4 +37,6 @@ def per_example(asked: Question) -> dict[str, np.ndarray]:
     if not model.quantised:
         found["log_likelihood"] = asked.importance.log_px.numpy()
         found["effective_samples"] = asked.importance.effective.numpy()
+        if asked.importance.draws is not None:
+            found["samples"] = asked.importance.draws.long().numpy()
     return found

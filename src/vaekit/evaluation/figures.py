@@ -50,6 +50,7 @@ class Question:
     gap_rows: int = 0
     annealed_rows: int = 0
     temperatures: int = 500
+    standard_error: float | None = None
 
     @cached_property
     def bound(self) -> Bound:
@@ -64,7 +65,14 @@ class Question:
     @cached_property
     def importance(self) -> Importance:
         """log p(x) and effective draws of every row."""
-        return importance_sampling(self.model, self.rows, samples=self.samples, memory=self.memory, seed=self.seed)
+        return importance_sampling(
+            self.model,
+            self.rows,
+            samples=self.samples,
+            standard_error=self.standard_error,
+            memory=self.memory,
+            seed=self.seed,
+        )
 
 
 def likelihood(asked: Question) -> Figures:

@@ -59,6 +59,7 @@ def evaluate(
     gap_rows: int = 0,
     annealed_rows: int = 0,
     temperatures: int = 500,
+    standard_error: float | None = None,
 ) -> Figures:
     """Every figure that applies to the model and the data.
 
@@ -72,6 +73,8 @@ def evaluate(
         gap_rows: rows of which the approximation and the amortisation gap are measured, see `gaps`.
         annealed_rows: rows of which log p(x) is annealed, and examples that are simulated to bound it from both sides.
         temperatures: of annealing.
+        standard_error: nats of an example's own log p(x) at which it takes no more draws, see `log_likelihood_per_example`;
+            `samples` are then the most. For models whose log p(x) is found by importance sampling.
 
     Returns:
         For a model with a likelihood elbo, log_likelihood, effective_samples, kl, distortion, active_units,
@@ -104,6 +107,7 @@ def evaluate(
             gap_rows,
             annealed_rows,
             temperatures,
+            standard_error,
         )
     )
 
@@ -113,6 +117,8 @@ def answer(asked: Question) -> Figures:
     for name in ("gap_rows", "annealed_rows"):
         if getattr(asked, name) < 0:
             raise UsageError(f"evaluate: {name} {getattr(asked, name)}: expected a number of rows, 0 for none")
+    if asked.standard_error is not None and (asked.model.quantised or not asked.model.has_likelihood):
+        raise UsageError("evaluate: standard_error: this model has no log p(x) by importance sampling; leave it out")
     figures: Figures = {}
     for ask in FIGURES:
         figures |= ask(asked)
