@@ -29,8 +29,8 @@ _BREAK = re.compile(
     r"|(?<=[؟۔।])\s+"
 )
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(\"'“‘])(?:[^\W\d_a-z]|mr|mrs|ms|dr|st|prof|sr|jr|vs|gen|col|capt|lt|rev|hon|mme|mlle|etc)\.$",
-    re.IGNORECASE,
+    r"(?:^|[\s(\"'“‘])(?:[^\W\d_a-z]|"  # one capital letter, or
+    r"(?i:mr|mrs|ms|dr|st|prof|sr|jr|vs|gen|col|capt|lt|rev|hon|mme|mlle|etc))\.$"
 )
 
 

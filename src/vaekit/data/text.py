@@ -117,7 +117,7 @@ def text_rows(source: Any, schema: Schema, part: str | None = None, sentences: S
     """
     if not is_text(source):
         where = source if isinstance(source, str | Path) else "data"
-        known = isinstance(source, str | Path) and Path(source).expanduser().exists()
+        known = isinstance(source, str | Path) and (str(source) in BUILT_IN or Path(source).expanduser().exists())
         raise DataError(
             f"{where}: "
             + ("no text, but the model was made for sentences" if known else "no such text file or folder")
