@@ -35,6 +35,19 @@ NAMES: dict[str, tuple[str, str]] = {
         "Effective draws",
         "How many of the K weighted draws count for the median example: below about 10, log p(x) is not to be trusted.",
     ),
+    "nll": ("NLL of a sentence", "Minus the bound, its end counted and the KL included. Lower is better."),
+    "nll_importance": ("NLL of a sentence by importance", "The same by importance sampling: a tighter bound."),
+    "nll_per_word": ("NLL of a word", "The nats of all sentences, divided by their words; an end counts as one."),
+    "word_perplexity": (
+        "Perplexity",
+        "The number of equally frequent words that would be as hard to guess; ends of sentences are guessed too.",
+    ),
+    "word_perplexity_without_end": ("Perplexity, ends not counted", "The same nats, divided by the words alone."),
+    "word_perplexity_importance": ("Perplexity by importance", "From the NLL by importance sampling, ends counted."),
+    "token_accuracy": (
+        "Token accuracy",
+        "How often the most probable token is the right one, after the true ones before it and with the code.",
+    ),
     "bits_per_dim": (
         "Bits per dimension",
         "Minus log p(x) in bits for each value of an example: the length of a lossless code. Lower is better.",
