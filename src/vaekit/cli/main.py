@@ -23,6 +23,7 @@ COMMANDS = {
     "interpolate": "examples on the line between two codes: of two sentences, or of two rows",
     "score": "log p(x) of every row or sentence of a source",
     "compare": "train several models on the same data, and measure what is said of them",
+    "rate-distortion": "a run for each weight of the rate, and the curve of distortion against rate",
     "report": "write a run's report.html again",
 }
 
@@ -70,11 +71,11 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         guess = f"; did you mean {near[0]}?" if near else ""
         return _complain(f"no command {name!r}{guess} (there are {', '.join(COMMANDS)})", 2)
-    return int(importlib.import_module(f"vaekit.cli.{name}").run(rest))
+    return int(importlib.import_module(f"vaekit.cli.{name.replace('-', '_')}").run(rest))
 
 
 def _help() -> str:
-    lines = [f"  {name:<12} {summary}" for name, summary in COMMANDS.items()]
+    lines = [f"  {name:<15} {summary}" for name, summary in COMMANDS.items()]
     return (
         "usage: vaekit COMMAND [options]\n\n"
         "Learn and use variational autoencoders, with likelihoods that can be trusted.\n\n"

@@ -199,6 +199,32 @@ def courses(lines: Sequence[tuple[np.ndarray, np.ndarray, str]], level: float | 
     return _png(figure)
 
 
+def tradeoff(
+    points: Sequence[Sequence[float]],
+    errors: Sequence[Sequence[float]],
+    weights: Sequence[float],
+    level: float,
+    theme: Theme,
+) -> bytes:
+    """Distortion against rate with two standard errors, each point with its weight; dashed, where both sum to `level`."""
+    figure, axes = _figure(6.4, 4.2, theme)
+    (x, y), (dx, dy) = np.array(points, float).T, 2 * np.array(errors, float).T
+    order = np.argsort(x)
+    axes.plot(x[order], y[order], color=theme.first, linewidth=1.2)
+    axes.errorbar(x, y, xerr=dx, yerr=dy, fmt="o", color=theme.second, ecolor=theme.ink, elinewidth=0.9, markersize=5)
+    margin = 0.06 * float(np.ptp(y) or 1.0)
+    low, high = float((y - dy).min()) - margin, float((y + dy).max()) + 2 * margin
+    axes.plot([level - high, level - low], [high, low], color=theme.muted, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_ylim(low, high)
+    width = 0.08 * float(np.ptp(x) or 1.0)
+    axes.set_xlim(float((x - dx).min()) - width, float((x + dx).max()) + width)
+    for at, weight in zip(zip(x, y, strict=True), weights, strict=True):
+        axes.annotate(f"{weight:g}", at, xytext=(6, 6), textcoords="offset points", color=theme.ink, fontsize=9)
+    axes.set_xlabel("rate, nats", color=theme.muted, fontsize=8.5)
+    axes.set_ylabel("distortion, nats", color=theme.muted, fontsize=8.5)
+    return _png(figure)
+
+
 def _figure(width: float, height: float, theme: Theme) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.surface, layout="constrained")
     axes = figure.add_subplot(facecolor=theme.surface)
