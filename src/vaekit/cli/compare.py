@@ -165,7 +165,8 @@ def _hint(plan: Plan, folder: Folder) -> None:
 
 def _print(result: Mapping[str, Any], out: Any) -> None:
     out.print()
-    out.print(_table(result))
+    # a file has no width to keep to
+    out.print(_table(result), width=None if out.is_terminal else 200)
     out.print()
     for claim in result["claims"]:
         out.print(f"[bold]{claim['verdict']:<15}[/] {escape(claim['claim'])}: {escape(claim['measured'])}", markup=True)
@@ -179,7 +180,7 @@ def _table(result: Mapping[str, Any]) -> Table:
     names = list(result["figures"])
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("figure", *names, "reference"):
-        table.add_column(title, justify="left" if title == "figure" else "right", no_wrap=True)
+        table.add_column(title, justify="left" if title == "figure" else "right")
     for row in said(result):
         cells = [f"[bold]{c}[/]" if name == row.best else str(c) for name, c in zip(names, row.cells, strict=True)]
         table.add_row(escape(row.name), *cells, str(row.reference or ""))

@@ -24,7 +24,7 @@ from vaekit.report.contents import Contents, read_contents
 from vaekit.report.galleries import Label, Sheet
 from vaekit.report.page import asset, template_of
 from vaekit.report.pictures import Look, gap, grid, look_of
-from vaekit.report.words import listing, number
+from vaekit.report.words import duration, listing, number
 from vaekit.runs import read_arrays, read_json
 
 Result = dict[str, Any]
@@ -88,11 +88,19 @@ def _models(plan: Plan, result: Result) -> list[dict[str, Any]]:
         notes = [f"samples: {about['drawn']}" if about["drawn"] else "no samples"]
         notes += ["told the class"] if about["told"] else []
         notes += [f"learning rate {rate:g}"] if rate else []
+        notes += [_trained(result["timings"], name)]
         notes += [
             f"{len(about['failed'])} of {plan.seeds} trainings failed: {reason}" for reason in about["failed"][:1]
         ]
         lines.append({"name": name, "size": size, "notes": "; ".join(notes)})
     return lines
+
+
+def _trained(timings: Result, name: str) -> str:
+    """Steps over the seeds, and seconds."""
+    steps = [f"{n:,}" for n in timings["steps"][name] if n is not None]
+    took = [duration(t) for t in timings["training"][name] if t is not None]
+    return f"{listing(sorted(set(steps)) or ['no'])} steps in {listing(sorted(set(took)) or ['no time'])}"
 
 
 def _pictures(shown: dict[str, Contents], album: Album) -> dict[str, Any]:

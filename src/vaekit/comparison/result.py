@@ -101,11 +101,17 @@ def _timings(outcomes: Mapping[str, list[Outcome]]) -> dict[str, Any]:
     }
     return {
         "training": {name: [o.course.get("seconds") for o in found] for name, found in outcomes.items()},
+        "steps": {name: [_steps(looks) for looks in each] for name, each in courses.items()},
         "levels": levels,
         "seconds_to_level": reached,
         "moments": list(MOMENTS),
         "courses": courses,
     }
+
+
+def _steps(looks: list[Look]) -> int | None:
+    """Optimiser steps of a training; fewer in the same time where the machine was busy with other things."""
+    return int(looks[-1]["step"] or 0) if looks else None
 
 
 def _measured_in(judge: Judge) -> dict[str, Any]:
