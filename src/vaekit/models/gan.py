@@ -224,8 +224,9 @@ def make_gan(
         raise UsageError(f"model {name}: prior {prior!r}: expected normal or uniform")
     told = condition_size(schema, name) if conditional else 0
     architecture = Architecture.resolve(schema, network, hidden, activation)
-    generator = make_decoder_of(schema, architecture, latent_dim, Values(schema), told=told)
-    critic = make_encoder(schema, architecture, Point(1), told=told)
+    # the critic sees to it that a class is drawn as it is told; told loudly, it drowns the code, and a class has one example
+    generator = make_decoder_of(schema, architecture, latent_dim, Values(schema), told=told, loud=False)
+    critic = make_encoder(schema, architecture, Point(1), told=told, loud=False)
     return GAN(
         generator, critic, make_prior(prior, latent_dim), latent_dim, scale=schema.scale, critic_steps=critic_steps,
         ema=ema, betas=betas, critic_learning_rate=critic_learning_rate, condition_dim=told,

@@ -68,21 +68,28 @@ def condition_size(schema: Schema, owner: str) -> int:
     return size
 
 
-def condition_scale(schema: Schema) -> Standardise:
-    """Numbers to mean 0 and variance 1; a one-hot vector to the norm 1 / `_CLASS_SCALE`."""
+def condition_scale(schema: Schema, loud: bool = True) -> Standardise:
+    """Numbers to mean 0 and variance 1; a one-hot vector to the norm 1 / `_CLASS_SCALE`, or not `loud` as it is."""
     if schema.conditions is None:
-        return Standardise(0.0, _CLASS_SCALE)
+        return Standardise(0.0, _CLASS_SCALE if loud else 1.0)
     return Standardise(schema.condition_shift, schema.condition_scale)
 
 
 def make_encoder(
-    schema: Schema, architecture: Architecture, family: Family, *, told: int = 0, after: nn.Module | None = None
+    schema: Schema,
+    architecture: Architecture,
+    family: Family,
+    *,
+    told: int = 0,
+    after: nn.Module | None = None,
+    loud: bool = True,
 ) -> Conditional:
     """q(z | x), or q(z | x, c): a network from an example to the raw parameters of `family`.
 
     Args:
         told: length of the condition c; 0 for an encoder that is told none.
         after: what is done to the network's output.
+        loud: tell a class so loudly that it cannot be missed.
     """
     a, planes = architecture, architecture.network != "mlp"
     in_shape = schema.shape
@@ -93,7 +100,7 @@ def make_encoder(
     before = Standardise(schema.shift, schema.scale) if schema.support == "real" else None
     if not told:
         return Parametric(network if before is None else nn.Sequential(before, network), family)
-    return Told(Parametric(Joined(network, len(schema.shape), planes, before), family), condition_scale(schema))
+    return Told(Parametric(Joined(network, len(schema.shape), planes, before), family), condition_scale(schema, loud))
 
 
 def make_decoder(
@@ -105,9 +112,9 @@ def make_decoder(
 
 
 def make_decoder_of(
-    schema: Schema, architecture: Architecture, latent_dim: int, family: Family, *, told: int = 0
+    schema: Schema, architecture: Architecture, latent_dim: int, family: Family, *, told: int = 0, loud: bool = True
 ) -> Conditional:
-    """A network from a code, and a condition of length `told`, to the raw parameters of `family`.
+    """A network from a code, and a condition of length `told`, to the raw parameters of `family`; see `make_encoder`.
 
     Its bias starts at the training mean.
     """
@@ -118,7 +125,7 @@ def make_decoder_of(
             network.bias.copy_(family.start(schema.mean))  # type: ignore[operator, union-attr]  # every network has a bias
     if not told:
         return Parametric(network, family)
-    return Told(Parametric(Joined(network, 1, planes=False), family), condition_scale(schema))
+    return Told(Parametric(Joined(network, 1, planes=False), family), condition_scale(schema, loud))
 
 
 def make_coders(

@@ -163,7 +163,7 @@ def _critic(schema: Schema, architecture: Architecture, told: int) -> tuple[Cond
     a, activation = architecture, activation_module(architecture.activation)
     flat = a.network == "mlp" and len(a.hidden) > 0
     width, before = (a.hidden[-1], a.hidden[:-1]) if flat else (_WIDTH, a.hidden)
-    look = make_encoder(schema, replace(a, hidden=before), Point(width), told=told, after=activation)
+    look = make_encoder(schema, replace(a, hidden=before), Point(width), told=told, after=activation, loud=False)
     return look, nn.Linear(width, 1)
 
 
