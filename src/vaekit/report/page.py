@@ -32,6 +32,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | No
     ("lengths", "Lengths", text.lengths),
     ("paths", "Interpolations", text.paths),
     ("classes", "Classes", classes.classes),
+    ("conditions", "Conditions", classes.conditions),
     ("codes", "Codes", codes.codes),
     ("codebook", "Codebook", codebook.codebook),
     ("layers", "Layers", layers.layers),
