@@ -78,7 +78,7 @@ def _collapse(case: Case, used: int) -> tuple[str, str]:
 
 def aggregate_posterior(case: Case) -> Finding | None:
     """Codes of the data where the codes that `sample` draws are not."""
-    if not case.model.can_sample or case.model.quantised:
+    if not case.model.can_sample or case.model.quantised or not case.model.latent_dim:
         return None
     batch = batch_at(case.model, case.train, slice(None))
     z = case.model.posterior(*batch).sample().double().flatten(1)
