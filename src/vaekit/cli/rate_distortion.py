@@ -86,9 +86,10 @@ def _own(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _betas(text: str) -> list[float]:
     try:
-        return check_betas(float(part) for part in text.split(","))
+        weights = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(f"--betas {text}: expected numbers divided by commas, as 0.1,1,10") from error
+    return check_betas(weights)
 
 
 def _checked(rest: list[str]) -> str:
