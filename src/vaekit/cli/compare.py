@@ -160,7 +160,7 @@ def _hint(plan: Plan, folder: Folder) -> None:
     missing = folder.missing(plan)
     kept = len(plan.models) * plan.seeds - len(missing)
     note = f"{kept} of {kept + len(missing)} runs; `vaekit compare --resume {shown(folder.path)}` goes on"
-    console(to_stderr=True).print(f"kept       {note}" + (f" at {missing[0][0]}" if missing else ""), markup=False)
+    console(to_stderr=True).print(f"kept       {note}" + (f" at {missing[0][0]}, seed {missing[0][1]}" if missing else ""), markup=False)
 
 
 def _print(result: Mapping[str, Any], out: Any) -> None:
