@@ -35,6 +35,9 @@ FIT = (
 NOT_KEPT = ("given", "config", "out", "overwrite", "json", "print_config")
 """Options that say how this call behaves, not what the run is."""
 
+_SENTENCES_DRAWN = 100_000
+"""Draws over all test sentences that an evaluation takes by default: each costs a softmax over the vocabulary a word."""
+
 Options = dict[str, Any]
 
 
@@ -66,10 +69,11 @@ def train_parser(model: str, objective: str) -> Parser:
     )
     parser.add_argument(
         "--evaluation-samples",
-        type=int,
-        default=200,
-        help="K, draws for each test example of the importance-sampled log p(x) (default: 200)",
-    )
+        type=int | None,
+        default=None,
+        help="K, draws for each test example of the importance-sampled log p(x) (default: 200; fewer, at least 10, where "
+        "there are many test sentences)",
+    )  # type: ignore[arg-type]
     add_options(parser, load, "data")
     add_options(parser, RECIPES[model].function, f"model {model}")
     add_objective_options(parser, objective)
@@ -83,6 +87,8 @@ def train_parser(model: str, objective: str) -> Parser:
         "(default: a fifth of the epochs)",
         "learning_rate_decay": "cosine takes the learning rate down to 0 over the whole training",
     }
+    if own["batch_size"] is not None:
+        helps["batch_size"] = "rows a step"
     add_options(parser, fit, "training", only=FIT, defaults=own, helps=helps)
     parser.add_argument(
         "--pretrain",
@@ -109,6 +115,9 @@ def resolve(options: Options, data: Dataset) -> None:
             for key in ("epochs", "batch_size", "learning_rate", "gradient_clip", "evaluation_samples")
         }
     )
+    if options["evaluation_samples"] is None:
+        tested = len(data.test or data.train) if schema.kind == "text" else 1
+        options["evaluation_samples"] = max(10, min(200, _SENTENCES_DRAWN // tested))
     options["batch_size"] = options["batch_size"] or (128 if n >= 10_000 else 64)
     steps = steps_per_epoch(n, options["batch_size"])
     options["epochs"] = min(100, max(10, -(-12_000 // steps))) if options["epochs"] is None else options["epochs"]

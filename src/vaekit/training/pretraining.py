@@ -32,7 +32,7 @@ def pretrain(
     *,
     epochs: int = 5,
     batch_size: int = 128,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     gradient_clip: float | None = None,
     seed: int = 0,
     device: Device = "auto",
