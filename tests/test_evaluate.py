@@ -123,7 +123,8 @@ def test_copies_and_blurred_samples():
     copies = sample_figures(Drawn(x[:440]), data, features=pixels, statistics=CHEAP)
     assert copies["neighbour_distance"].value < 0.01 * copies["neighbour_distance_floor"].value
     assert copies["nearer_to_training"].value > 0.6 + 4 * copies["nearer_to_training"].standard_error
-    blurred = sample_figures(Drawn(0.5 * (new + x.mean(0))), data, features=pixels, statistics=CHEAP)
+    apart = torch.cdist(new.flatten(1), new.flatten(1)) + 1e9 * torch.eye(len(new))
+    blurred = sample_figures(Drawn(0.5 * (new + new[apart.argmin(1)])), data, features=pixels, statistics=CHEAP)
     assert blurred["neighbour_distance"].value < 0.98 * blurred["neighbour_distance_floor"].value
     assert abs(blurred["nearer_to_training"].value - 0.5) < 4 * blurred["nearer_to_training"].standard_error
 
