@@ -103,7 +103,15 @@ class Contents:
         """Whether the model has a log p(x): its records or its figures have an ELBO, or it could be sampled from."""
         if any("train_elbo" in record or "validation_elbo" in record for record in self.history):
             return True
-        return bool({"elbo", "log_likelihood"} & set(self.evaluation)) or "samples" in self.arrays
+        if self.history or self.evaluation:
+            return bool({"elbo", "log_likelihood"} & set(self.evaluation))
+        return "samples" in self.arrays
+
+    @cached_property
+    def makes_examples(self) -> bool:
+        """Whether a generator makes the examples, so that there is no p(x|z)."""
+        played = {"train_generator_loss", "train_decoder_loss"}
+        return self.model in ("gan", "wgan", "vaegan") or any(played & set(record) for record in self.history)
 
     @cached_property
     def epochs(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.report import charts
+from vaekit.report.adversarial import PANELS, note
 from vaekit.report.album import Album
 from vaekit.report.contents import Contents
 from vaekit.report.words import count, duration, finite, number, percent
@@ -23,11 +24,16 @@ def training(contents: Contents, album: Album) -> dict[str, Any] | None:
     """Curves over the epochs: bound, rate, distortion, and whatever of the schedules varies."""
     if not contents.history:
         return None
-    panels = [_panel(contents, album, *panel) for panel in _PANELS]
+    panels = [_panel(contents, album, *panel) for panel in (*_PANELS, *PANELS)]
     shown = [panel for panel in panels + _schedules(contents, album) if panel is not None]
     if not shown:
         return None
-    return {"panels": shown, "facts": _facts(contents), "kept": _kept(contents), "both": _has_both(contents)}
+    return {
+        "panels": shown,
+        "facts": _facts(contents) + note(contents),
+        "kept": _kept(contents),
+        "both": _has_both(contents),
+    }
 
 
 def _has_both(contents: Contents) -> bool:

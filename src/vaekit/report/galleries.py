@@ -95,7 +95,15 @@ def samples(contents: Contents, album: Album) -> dict[str, Any] | None:
     second = contents.description.get("arguments", {}).get("second_stage", "none") != "none"
     source = "the second stage, which was fitted to the codes" if second else "the prior"
     found = {"sheet": Sheet(picture, over=over), "n": len(drawn), "pairs": has_pairs, "distances": distances}
-    return found | {"source": source}
+    return found | {"source": source, "how": _how(contents)}
+
+
+def _how(contents: Contents) -> str:
+    """How a code becomes a sample, in words."""
+    if not contents.makes_examples:
+        return "the mean of p(x|z), without the noise of p"
+    average = (contents.description.get("arguments") or {}).get("ema")
+    return "the generator" + (", with the moving average of its weights" if average else "")
 
 
 def _rows_of(tiles: np.ndarray, across: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import jinja2
 
 import vaekit
 from vaekit.files import write_text
-from vaekit.report import classes, codebook, codes, curves, galleries, layers, text
+from vaekit.report import adversarial, classes, codebook, codes, curves, galleries, layers, text
 from vaekit.report.album import Album
 from vaekit.report.contents import Contents, read_contents
 from vaekit.report.grouped import grouped
@@ -42,6 +42,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Contents, Album], dict[str, Any] | No
     ("tightness", "How tight the bound is", lambda contents, _: grouped(contents, "tightness")),
     ("traversals", "Traversals", galleries.traversals),
     ("interpolations", "Interpolations", galleries.interpolations),
+    ("walks", "Ways through the prior", adversarial.walks),
     ("plane", "The decoded plane", galleries.plane),
 )
 

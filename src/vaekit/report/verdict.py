@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from vaekit.report.adversarial import game_headline
 from vaekit.report.contents import Contents
 from vaekit.report.table import phrase
 from vaekit.report.words import count, finite, number, with_error
@@ -37,9 +38,14 @@ def headline(contents: Contents) -> Finding:
     if not contents.evaluation:
         return _without_evaluation(contents)
     if not contents.has_likelihood:
-        return Finding(
-            "An autoencoder has no likelihood: none of its figures can be compared with a log p(x)."
-            + _sentence(contents, "reconstruction_error", " Its mean squared reconstruction error is {}.")
+        game = game_headline(contents)
+        return (
+            Finding(game)
+            if game is not None
+            else Finding(
+                "An autoencoder has no likelihood: none of its figures can be compared with a log p(x)."
+                + _sentence(contents, "reconstruction_error", " Its mean squared reconstruction error is {}.")
+            )
         )
     if contents.value("log_likelihood") is not None:
         text = _sentence(contents, "log_likelihood", "log p(x) = {}")
