@@ -66,8 +66,9 @@ def beam(p: Distribution, width: int = 5) -> tuple[Tensor, Tensor]:
     """The best sentence that a beam search finds for each row, (*, length), and its log p in nats, (*).
 
     At every step the `width` best beginnings are kept that are not over, and beside them the best sentence that is; when no
-    beginning is better than that sentence the search is over, for log p only falls. There is no preference for length, and
-    every sentence found has its end. With a width of V^(length - 1) the search is exhaustive.
+    beginning is better than that sentence the search is over, for log p only falls. Every sentence found has its end. With
+    a width of V^(length - 1) the search is exhaustive. There is no preference for length: the most probable sentence of
+    all is often a short one (Stahlberg & Byrne, EMNLP 2019).
     """
     q = _sequence(p, "beam")
     if width < 1:
