@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 import vaekit as vk
 from vaekit.data import Batch
+from vaekit.distributions.sequence import Sequence
 from vaekit.errors import UsageError
 from vaekit.evaluation import aggregate_posterior
 from vaekit.objectives import Draw, elbo
@@ -275,3 +276,26 @@ def test_validation_is_the_true_bound_whatever_the_remedy(name):
 def test_aggressive_training_that_cannot_be_right_is_refused(model, said):
     with pytest.raises(UsageError, match=said):
         vk.fit(model(), rows(), epochs=1, aggressive=-1 if "expected" in said else 3, progress=False)
+
+
+def test_validation_of_sentences_shows_every_word_and_charges_the_whole_rate():
+    """Word dropout, dropout and free bits are of the training alone; a minimum rate is the model's own and is charged."""
+    data = vk.load(["we go home", "they stay", "we stay here", "they go", "here they go", "we go"] * 8)
+    torch.manual_seed(0)
+    model = vk.models.text_vae(
+        data.schema, latent_dim=3, embedding_dim=4, encoder_dim=6, decoder_dim=6, word_dropout=0.9, dropout=0.5,
+        minimum_rate=0.3,
+    )  # fmt: skip
+    record = vk.fit(
+        model, data, partial(elbo, free_bits=2.0), epochs=2, aggressive=2, seed=7, progress=False, device="cpu"
+    ).records[-1]
+    x = data.validation.rows(slice(None))
+    torch.manual_seed(7)
+    with torch.no_grad():
+        q = model.posterior(x)
+        p = Sequence(model.decoder.network, model.decoder.softmax, q.rsample(), data.schema.shape[0])
+        kl = torch.distributions.kl_divergence(q.base_dist, torch.distributions.Normal(0.0, 1.0))
+        assert float(kl.min()) >= 0.3 - 1e-6
+        assert record["validation_rate"] == pytest.approx(float(kl.sum(1).mean()), rel=1e-5)
+        assert record["validation_distortion"] == pytest.approx(-float(p.log_prob(x).mean()), rel=1e-5)
+    assert record["validation_rate"] < 6.0  # what free bits would have charged

@@ -127,9 +127,8 @@ class Pace:
 def mutual_information(model: Model, rows: Split) -> float:
     """I(x; z) over these rows in nats, from one draw of z for each, the same at every call."""
     training, parameter = model.training, next(model.parameters())
-    x, c = rows.rows(slice(None)), rows.condition(slice(None), model.condition_dim)
-    x = x.to(parameter.device, parameter.dtype) if x.is_floating_point() else x.to(parameter.device)
-    c = None if c is None else c.to(parameter)
+    known = rows.condition(slice(None), 0 if model.condition_optional else model.condition_dim)
+    x, c = Batch(rows.rows(slice(None)), known).to(parameter.device, parameter.dtype)
     model.eval()
     with torch.random.fork_rng():
         torch.manual_seed(0)
