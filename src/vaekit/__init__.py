@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vaekit.objectives import (
         Draw,
         Terms,
+        adversarial,
         beta_tc,
         ciwae,
         elbo,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         piwae,
         reconstruction,
         renyi,
+        wasserstein,
     )
     from vaekit.runs import Run, load_run, save_run
     from vaekit.training import History, Update, fit, schedules
@@ -44,7 +46,8 @@ _HOME = {
     "Draw": "vaekit.objectives", "Terms": "vaekit.objectives",
     "elbo": "vaekit.objectives", "iwae": "vaekit.objectives", "miwae": "vaekit.objectives", "ciwae": "vaekit.objectives",
     "piwae": "vaekit.objectives", "renyi": "vaekit.objectives", "beta_tc": "vaekit.objectives", "mmd": "vaekit.objectives",
-    "factor": "vaekit.objectives", "reconstruction": "vaekit.objectives",
+    "factor": "vaekit.objectives", "reconstruction": "vaekit.objectives", "adversarial": "vaekit.objectives",
+    "wasserstein": "vaekit.objectives",
     "recipe": "vaekit.models", "fit": "vaekit.training",
     "pretrain": "vaekit.training.pretraining",
     "fit_prior": "vaekit.training.second_stage", "Update": "vaekit.training", "History": "vaekit.training",

@@ -24,6 +24,8 @@ from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.rows import at_rest, batch_at, check_rows
 from vaekit.evaluation.samples import STATISTICS, nearest, sample_quality
 from vaekit.models.base import Model
+from vaekit.models.gan import GAN
+from vaekit.models.vaegan import VAEGAN
 
 MOST = 1000
 """Samples and rows of a kind that are compared, at most."""
@@ -101,7 +103,8 @@ def _drawn(model: Model, real: Split, most: int, seed: int) -> tuple[Tensor, Ten
     parts = [batch_at(model, real, rows).c for rows in chosen[:n].split(_CHUNK)]
     sizes = [len(rows) for rows in chosen[:n].split(_CHUNK)]
     fake = torch.cat([model.sample(k, c, noise=noise).cpu().float() for k, c in zip(sizes, parts, strict=True)])
-    return chosen, fake, ", samples drawn from p(x|z)" if noise else ", samples are means of p(x|z)"
+    how = ", samples drawn from p(x|z)" if noise else ", samples are means of p(x|z)"
+    return chosen, fake, "" if isinstance(model, GAN | VAEGAN) else how  # a generator makes one example of a code
 
 
 def _space(data: Dataset) -> str:
