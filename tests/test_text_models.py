@@ -683,3 +683,47 @@ def test_sentences_have_no_values_to_be_moved(keywords):
     schema, split = text()
     with pytest.raises(UsageError, match="sentences"):
         vk.reconstruction(MODELS["autoencoder"](schema), vk.Batch(split.rows(slice(None))), **keywords)
+
+
+@pytest.mark.parametrize(("name", "second"), [("autoencoder", "mixture"), ("vae", "flow")])
+def test_a_second_stage_is_fitted_to_codes_of_sentences(name, second):
+    """What `sample_codes` draws then lies where the codes are."""
+    schema, split = text(labelled=True)
+    model = MODELS[name](schema, second_stage=second, prior_components=1, conditional=second == "flow")
+    x, c = split.rows(slice(None)), split.condition(slice(None), model.condition_dim)
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.mul_(3)
+    vk.fit_prior(model, split)
+    codes = model.encode(x, c)
+    told = None if c is None else c[:1].expand(500, -1)
+    drawn = model.sample_codes(500, told)
+    near = codes if c is None else codes[c[:, 0] == c[0, 0]]
+    assert (drawn.mean(0) - near.mean(0)).abs().max() < 1.0
+    assert model.sample(4, None if told is None else told[:4]).shape == (4, 7)
+
+
+@heads
+def test_mixed_precision_stays_near_full(softmax, tied):
+    schema, split = text()
+    model = vk.models.text_lm(schema, **SMALL, softmax=softmax, tied=tied).eval()
+    x = split.rows(slice(None))
+    full = model.draw(x).log_px
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model.draw(x).log_px
+    assert_close(mixed.float(), full, rtol=0.02, atol=0)
+
+
+def test_a_frozen_softmax_in_chunks_lets_the_encoder_learn(monkeypatch):
+    schema, split = text()
+    model, x = MODELS["vae"](schema).double(), split.rows(slice(None))
+    model.decoder.softmax.requires_grad_(False)
+    gradients = []
+    for logits in (2**25, 2 * schema.text.size):
+        monkeypatch.setattr(sequence_file, "LOGITS", logits)
+        torch.manual_seed(0)
+        model.eval()
+        gradients.append(torch.autograd.grad(model.draw(x).log_px.sum(), list(model.encoder.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other, rtol=0, atol=1e-12)
+        assert one.abs().max() > 0

@@ -12,6 +12,8 @@ distribution over these that sums to one, the adaptive one too: it is another mo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -95,13 +97,21 @@ class AdaptiveSoftmax(Softmax):
         self.clusters = nn.AdaptiveLogSoftmaxWithLoss(width, count, cutoffs, div_value=_NARROWER, head_bias=True)
 
     def log_prob(self, features: Tensor, tokens: Tensor) -> Tensor:
-        return self.clusters(features, tokens - EOS).output
+        with self._full_precision(features) as h:
+            return self.clusters(h, tokens - EOS).output
 
     def weights(self) -> list[Tensor]:
         return list(self.parameters())
 
     def log_probs(self, features: Tensor) -> Tensor:
-        return _with_special(self.clusters.log_prob(features))
+        with self._full_precision(features) as h:
+            return _with_special(self.clusters.log_prob(h))
+
+    @contextmanager
+    def _full_precision(self, features: Tensor) -> Iterator[Tensor]:
+        """torch's adaptive softmax puts its clusters together in one precision: it knows no mixed one."""
+        with torch.autocast(features.device.type, enabled=False):
+            yield features.to(self.clusters.head.weight.dtype)
 
 
 def _with_special(log_p: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from vaekit.data.schema import Schema
 from vaekit.distributions.posteriors import DiagonalGaussian, Point
 from vaekit.models.base import LatentModel
-from vaekit.models.parts import SecondStageName, check_latent_dim
+from vaekit.models.parts import SecondStageName, check_latent_dim, condition_scale
 from vaekit.models.recipes import recipe
 from vaekit.models.sentences import NoCode, SoftmaxName, WriterName, make_text_coders, make_writer, told_size
 from vaekit.objectives import elbo, reconstruction
@@ -88,7 +88,8 @@ def text_vae(
         softmax=softmax,
         told=told,
     )
-    second = make_second_stage(second_stage, latent_dim, prior_components)
+    scale = condition_scale(schema) if told else None
+    second = make_second_stage(second_stage, latent_dim, prior_components, told, scale)
     return LatentModel(encoder, decoder, StandardNormal(latent_dim), latent_dim, second, told)
 
 
@@ -143,7 +144,8 @@ def text_autoencoder(
         softmax=softmax,
         told=told,
     )
-    second = make_second_stage(second_stage, latent_dim, prior_components)
+    scale = condition_scale(schema) if told else None
+    second = make_second_stage(second_stage, latent_dim, prior_components, told, scale)
     return LatentModel(encoder, decoder, None, latent_dim, second, told)
 
 

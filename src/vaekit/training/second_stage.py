@@ -127,9 +127,9 @@ def _drawn(model: Model, rows: Split, seed: int, most: int) -> Batch:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for part in torch.randperm(len(fixed))[:most].split(1024):
-            x, c = fixed.rows(part).to(like.device, like.dtype), fixed.condition(part, model.condition_dim)
-            told += [] if c is None else [c.to(like.device, like.dtype)]
-            drawn.append(model.posterior(x, told[-1] if told else None).sample())
+            x, c = Batch(fixed.rows(part), fixed.condition(part, model.condition_dim)).to(like.device, like.dtype)
+            told += [] if c is None else [c]
+            drawn.append(model.posterior(x, c).sample())
     return Batch(torch.cat(drawn), torch.cat(told) if told else None)
 
 
