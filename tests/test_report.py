@@ -644,3 +644,52 @@ def test_no_warning_is_given(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write_report(run(tmp_path / "run", epochs=1, latent_dim=4))
+
+
+# ---- figures with a section of their own
+
+
+def section_of(page, key):
+    return re.search(rf'<section id="{key}">.*?</section>', page, re.S)
+
+
+def test_samples_stand_beside_their_floors_and_leave_the_table_of_numbers(tmp_path):
+    figures = figures_of() | {
+        "frechet_distance": figure(34.4, 3.5, "squared distance"),
+        "frechet_distance_floor": figure(16.4, 6.8, "squared distance"),
+        "recall": figure(0.5, 0.02, "share"),
+        "recall_floor": figure(0.9, 0.03, "share"),
+        "mutual_information": figure(5.8, 0.02, estimator="at most log n = 5.881", samples=1),
+        "marginal_kl": figure(4.2, 0.1),
+        "mig": figure(0.3, 0.01, "score"),
+        "amortisation_gap": figure(1.25, 0.1, samples=200),
+    }
+    contents = read_contents(a_run(tmp_path, figures))
+    page = render(contents, Album())
+    quality = html.unescape(section_of(page, "quality")[0])
+    assert re.search(r"34\.4</td><td class=\"num\">3\.5</td><td class=\"num\">16\.4\s±\s6\.8", quality)
+    # 18 apart with an error of 7.6 stands clear, and so does recall
+    assert "off their floor: Frechet distance, Recall." in quality
+    information = html.unescape(section_of(page, "information")[0])
+    assert "Of about 10.0 nats, 5.80 are the first and 4.20 the second." in information
+    assert "at most log n = 5.881" in information
+    assert "MIG" in section_of(page, "factors")[0]
+    assert "200 draws" in section_of(page, "tightness")[0]
+    numbers = section_of(page, "numbers")[0]
+    assert not [name for name in ("Frechet", "frechet", "Mutual", "MIG", "mig", "Amortisation") if name in numbers]
+
+
+def test_figures_within_their_floor_and_figures_that_are_not_there(tmp_path):
+    near = {"recall": figure(0.9, 0.02, "share"), "recall_floor": figure(0.93, 0.02, "share")}
+    page = render(read_contents(a_run(tmp_path / "near", figures_of() | near)), Album())
+    assert "None stands more than two standard errors off its floor." in page
+    bare = render(read_contents(a_run(tmp_path / "bare", figures_of())), Album())
+    assert not [key for key in ("quality", "information", "factors", "tightness") if section_of(bare, key)]
+    broken = {"recall": {"value": None, "unit": "share"}, "mutual_information": figure(None, None)}
+    assert section_of(render(read_contents(a_run(tmp_path / "broken", figures_of() | broken)), Album()), "quality")
+
+
+def a_run(folder, figures):
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "evaluation.json", figures)
+    return folder
