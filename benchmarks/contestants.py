@@ -6,6 +6,7 @@ It must run where only the contestant itself is installed, so nothing but torch 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import itertools
 import json
 import resource
@@ -20,22 +21,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BATCH = 128
-THREADS = 2
 LEARNING_RATE = 1e-3
 PIXELS = 784
 
 
-def mlp(widths: list[int]) -> nn.Sequential:
-    """Linear layers with a relu between them."""
+def mlp(widths: list[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers with an activation between them."""
     layers: list[nn.Module] = []
     for width_in, width_out in itertools.pairwise(widths):
-        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+        layers += [nn.Linear(width_in, width_out), activation()]
     return nn.Sequential(*layers[:-1])
 
 
-def networks(hidden: list[int], latent: int) -> tuple[nn.Sequential, nn.Sequential]:
+def networks(
+    hidden: list[int], latent: int, activation: type[nn.Module] = nn.ReLU
+) -> tuple[nn.Sequential, nn.Sequential]:
     """Encoder to mean and log-variance, and decoder to logits."""
-    return mlp([PIXELS, *hidden, 2 * latent]), mlp([latent, *hidden[::-1], PIXELS])
+    return mlp([PIXELS, *hidden, 2 * latent], activation), mlp([latent, *hidden[::-1], PIXELS], activation)
 
 
 def train_vaekit(rows: int, hidden: list[int], latent: int, epochs: int) -> list[float]:
@@ -73,19 +75,42 @@ def train_bare(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[f
     return seconds
 
 
-def train_pythae(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[float]:
-    """pythae's own trainer on the same layers, with its defaults wherever the comparison does not fix them."""
-    from pythae.data.datasets import BaseDataset
+def train_floor(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[float]:
+    """The matrix products of a step and nothing else: forward, slopes of the weights, slopes of the inputs."""
+    ends = [list(itertools.pairwise(w)) for w in ([PIXELS, *hidden, 2 * latent], [latent, *hidden[::-1], PIXELS])]
+    weights = [torch.randn(b, a) / a**0.5 for a, b in itertools.chain(*ends)]
+    inputs = [torch.randn(BATCH, w.shape[1]) for w in weights]
+    slopes = [torch.randn(BATCH, w.shape[0]) for w in weights]
+    seconds = []
+    for _ in range(epochs):
+        begin = time.perf_counter()
+        for _ in range(-(-len(x) // BATCH)):
+            for at, (w, h, slope) in enumerate(zip(weights, inputs, slopes, strict=True)):
+                h @ w.T
+                slope.T @ h
+                if at:
+                    slope @ w
+        seconds.append(time.perf_counter() - begin)
+    return seconds
+
+
+def keep_pages() -> None:
+    """Let glibc give no memory back between two steps: blocks up to 32 MiB (its limit) from a heap that is not trimmed."""
+    glibc = ctypes.CDLL(None)
+    glibc.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD
+    glibc.mallopt(-1, 512 * 2**20)  # M_TRIM_THRESHOLD
+
+
+def make_pythae(hidden: list[int], latent: int, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
+    """pythae's VAE of the same layers."""
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
-    from pythae.trainers.training_callbacks import TrainingCallback
 
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
-            self.network = networks(hidden, latent)[0]
+            self.network = networks(hidden, latent, activation)[0]
 
         def forward(self, x: Tensor) -> ModelOutput:
             mean, log_variance = self.network(x).chunk(2, -1)
@@ -94,10 +119,26 @@ def train_pythae(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list
     class Decoder(BaseDecoder):
         def __init__(self) -> None:
             super().__init__()
-            self.network = networks(hidden, latent)[1]
+            self.network = networks(hidden, latent, activation)[1]
 
         def forward(self, z: Tensor) -> ModelOutput:
             return ModelOutput(reconstruction=torch.sigmoid(self.network(z)))
+
+    config = VAEConfig(input_dim=(PIXELS,), latent_dim=latent, reconstruction_loss="bce")
+    return VAE(config, encoder=Encoder(), decoder=Decoder())
+
+
+def train_pythae(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[float]:
+    """pythae's own trainer on the same layers, with its defaults wherever the comparison does not fix them."""
+    model = make_pythae(hidden, latent)
+    return pythae_trainer(model, x, epochs, per_device_train_batch_size=BATCH, learning_rate=LEARNING_RATE)
+
+
+def pythae_trainer(model: nn.Module, x: Tensor, epochs: int, **settings: float) -> list[float]:
+    """Seconds of every epoch; what `settings` leave out is pythae's default."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.trainers.training_callbacks import TrainingCallback
 
     class Clock(TrainingCallback):
         def __init__(self) -> None:
@@ -109,53 +150,61 @@ def train_pythae(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list
         def on_epoch_end(self, training_config: BaseTrainerConfig, **_: object) -> None:
             self.seconds.append(time.perf_counter() - self.begin)
 
-    config = VAEConfig(input_dim=(PIXELS,), latent_dim=latent, reconstruction_loss="bce")
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        training = BaseTrainerConfig(
-            output_dir=folder,
-            per_device_train_batch_size=BATCH,
-            num_epochs=epochs,
-            learning_rate=LEARNING_RATE,
-            no_cuda=True,
-        )
+        training = BaseTrainerConfig(output_dir=folder, num_epochs=epochs, no_cuda=True, **settings)
         data = BaseDataset(x, torch.zeros(len(x)))
-        model = VAE(config, encoder=Encoder(), decoder=Decoder())
         BaseTrainer(model, data, training_config=training, callbacks=[clock]).train()
     return clock.seconds
 
 
 def write_pixels(path: Path, rows: int) -> int:
-    """The binarised training rows as bytes (n, 784), for those who cannot import vaekit; returns n."""
+    """The binarised training rows as bytes (n, 784), for those who cannot import vaekit; returns n.
+
+    The test rows are written beside them, to test.npy.
+    """
     import vaekit as vk
 
-    train = vk.load("mnist", binarize="static").train.head(rows)
+    data = vk.load("mnist", binarize="static")
+    train = data.train.head(rows)
     np.save(path, train.values.flatten(1).numpy())
+    np.save(path.with_name("test.npy"), data.test.values.flatten(1).numpy())
     return len(train)
+
+
+LOOPS = {
+    "bare": train_bare,
+    "bare-flushed": train_bare,
+    "bare-kept": train_bare,
+    "pythae": train_pythae,
+    "pythae-flushed": train_pythae,
+    "floor": train_floor,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("contestant", choices=["vaekit", "bare", "bare-flushed", "pythae", "write-pixels"])
+    parser.add_argument("contestant", choices=["vaekit", "write-pixels", *LOOPS])
     parser.add_argument("pixels", type=Path)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--hidden", type=int, nargs="+", default=[])
     parser.add_argument("--latent", type=int)
     parser.add_argument("--epochs", type=int)
     options = parser.parse_args()
-    torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     if options.contestant == "write-pixels":
         print(write_pixels(options.pixels, options.rows))
         return
     size = (options.hidden, options.latent, options.epochs)
-    if options.contestant == "bare-flushed":
+    if options.contestant in ("bare-flushed", "bare-kept", "pythae-flushed", "floor"):
         torch.set_flush_denormal(True)
+    if options.contestant == "bare-kept":
+        keep_pages()
     if options.contestant == "vaekit":
         seconds = train_vaekit(options.rows, *size)
     else:
         x = torch.from_numpy(np.load(options.pixels)).float()
-        seconds = (train_pythae if options.contestant == "pythae" else train_bare)(x, *size)
+        seconds = LOOPS[options.contestant](x, *size)
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     print(json.dumps({"seconds": seconds, "peak_bytes": peak, "torch": torch.__version__}))

@@ -1,12 +1,12 @@
-"""Training throughput on MNIST: vaekit's `fit`, a bare PyTorch loop, and pythae's trainer, side by side.
+"""Training throughput on MNIST: vaekit's `fit`, a bare PyTorch loop, pythae's trainer and the matrix products alone.
 
     VAEKIT_DATA=/path/to/data python benchmarks/training.py --pythae-python .venv-pythae/bin/python
 
-All train the same fully connected VAE on the same statically binarised pixels in memory: 2 threads, batches of 128,
-Adam. Rounds are interleaved and every training has a fresh process, so that neither a drift of the machine nor one
-contestant's threads favour another. The first epoch is left out: it pays for the start, and the denormal numbers that
-slow an optimiser down appear only after it. This process imports no torch, because on Linux a child's peak memory
-counts that of the process which started it.
+All train the same fully connected VAE on the same statically binarised pixels in memory: batches of 128, Adam. Rounds are
+interleaved and every training has a fresh process, so that neither a drift of the machine nor one contestant's threads
+favour another. The first epoch is left out: it pays for the start, and the denormal numbers that slow an optimiser down
+appear only after it. This process imports no torch, because on Linux a child's peak memory counts that of the process
+which started it. `speed.py` has the other measurements.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ LABELS = {
     "vaekit": "vaekit `fit`",
     "bare": "bare loop",
     "bare-flushed": "bare loop, `torch.set_flush_denormal(True)`",
+    "bare-kept": "bare loop, flushed, memory kept by `mallopt`",
     "pythae": "pythae 0.1.2",
+    "pythae-flushed": "pythae 0.1.2, `torch.set_flush_denormal(True)`",
+    "floor": "matrix products alone",
 }
 
 INSTALL = "python -m venv .venv-pythae && .venv-pythae/bin/pip install torch==2.13.0 pythae==0.1.2"
@@ -41,13 +44,13 @@ class Series:
     peak: list[float] = field(default_factory=list)
 
 
-def run(python: str, *arguments: str) -> str:
-    """Run `contestants.py` and return the last line it prints; what it shows besides is discarded."""
-    script = Path(__file__).with_name("contestants.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
-    done = subprocess.run([python, str(script), *arguments], capture_output=True, text=True, env=environment)
+def run(python: str, *arguments: str, threads: int = 2, script: str = "contestants.py") -> str:
+    """Run a script beside this one and return the last line it prints; what it shows besides is discarded."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    arguments = (str(Path(__file__).with_name(script)), *arguments)
+    done = subprocess.run([python, *arguments], capture_output=True, text=True, env=environment)
     if done.returncode:
-        sys.exit(f"{arguments[0]} failed:\n{done.stderr[-2000:]}")
+        sys.exit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -64,9 +67,10 @@ def measure(
     for turn in range(1, options.rounds + 1):
         for network, (hidden, latent) in NETWORKS.items():
             for name in contestants:
-                python = options.pythae_python if name == "pythae" else sys.executable
+                python = options.pythae_python if name.startswith("pythae") else sys.executable
                 size = ["--hidden", *map(str, hidden), "--latent", str(latent), "--epochs", str(options.epochs)]
-                done = json.loads(run(python, name, str(pixels), "--rows", str(rows), *size))
+                said = run(python, name, str(pixels), "--rows", str(rows), *size, threads=options.threads)
+                done = json.loads(said)
                 later = done["seconds"][1:]
                 series = results[network][name]
                 series.speed.append(rows / statistics.median(later))
@@ -99,23 +103,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4, help="of each training; the first is not counted")
     parser.add_argument("--rows", type=int, default=50_000, help="training rows, at most 50,000")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=list(LABELS), default=list(LABELS))
     options = parser.parse_args()
     if options.rounds < 1 or options.epochs < 2 or options.rows < 1:
         parser.error("expected at least 1 round, 2 epochs and 1 row")
-    contestants = list(LABELS)
-    if not has_pythae(options.pythae_python):
-        contestants.remove("pythae")
+    contestants, absent = (
+        [name for name in LABELS if name in ("vaekit", *options.only)],
+        not has_pythae(options.pythae_python),
+    )
+    if absent:
+        contestants = [name for name in contestants if not name.startswith("pythae")]
     with tempfile.TemporaryDirectory() as folder:
         pixels = Path(folder) / "pixels.npy"
         rows = int(run(sys.executable, "write-pixels", str(pixels), "--rows", str(options.rows)))
         results = measure(options, contestants, pixels, rows)
     print(
-        f"{rows:,} rows, {options.rounds} rounds of {options.epochs} epochs, 2 threads; median (min - max) over the "
-        "rounds of the epochs after the first"
+        f"{rows:,} rows, {options.rounds} rounds of {options.epochs} epochs, {options.threads} threads; median (min - max) "
+        "over the rounds of the epochs after the first"
     )
     for network, series in results.items():
         print(f"\n## {network}\n\n{table(series)}")
-    if "pythae" not in contestants:
+    if absent:
         print(f"\npythae was left out: {options.pythae_python} cannot import it. To have it:\n    {INSTALL}")
         print("then give --pythae-python .venv-pythae/bin/python")
 
