@@ -144,6 +144,7 @@ def test_running_text_is_cut_after_full_stops(text, found):
 def test_auto_splits_where_blank_lines_divide_paragraphs():
     assert sort_out("a b.\nc d. E\n" * 9, "auto", "x").how == "line"
     assert sort_out("a b.\nc d. E\n\n" * 9, "auto", "x").how == "split"
+    assert len(sort_out("One two three. " * 100, "auto", "x").sentences) == 100, "a book in one line"
     assert sort_out("a b.\nc d. E\n\n" * 9, "line", "x").sentences == ["a b.", "c d. E"] * 9
     with pytest.raises(UsageError, match="auto, line or split"):
         sort_out("a", "words", "x")
@@ -181,7 +182,7 @@ def test_a_mark_at_the_beginning_is_no_letter(tmp_path, encoding):
     [
         ("a.txt", b"", "holds no sentence"),
         ("a.txt", b"\n \n\r\n\t\n", "holds no sentence"),
-        ("a.txt", b"word", "1 examples are too few"),
+        ("a.txt", b"word", "1 sentence, too few"),
         ("a.txt", b"good line\nbad \xff line\n", r"line 2 is not UTF-8 \(byte 0xff\); convert it"),
         ("a.txt", b"one\ntwo\nthr\0ee\n", "line 3 holds a NUL byte"),
         ("a.txt.gz", gzip.compress(b"a\n" * 100)[:-12], "cannot be read"),

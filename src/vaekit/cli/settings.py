@@ -48,7 +48,8 @@ def train_parser(model: str, objective: str) -> Parser:
         "given",
         nargs="?",
         metavar="SOURCE",
-        help=f"{', '.join(BUILT_IN)}, a folder of images, an IDX, .npy or .npz file (default: digits)",
+        help=f"{', '.join(BUILT_IN)}, a folder of images, an IDX, .npy or .npz file, a text file or a folder of them "
+        "(default: digits)",
     )
     parser.add_argument("--source", default="digits", help="the same as SOURCE, for a configuration file")
     parser.add_argument("--config", action="config", help="a YAML file of options; a run's config.yaml repeats the run")

@@ -21,6 +21,9 @@ _OPENERS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompre
 _WRAPPED = 0.05
 """Share of blank lines from which on lines are taken for those of paragraphs, not for sentences."""
 
+_PARAGRAPH = 1000
+"""Letters in a line from which on it is a paragraph."""
+
 _LONGEST_LABEL = 50
 
 _BREAK = re.compile(
@@ -89,7 +92,7 @@ def sort_out(
 
     Args:
         how: "line" is one sentence a line, "split" cuts paragraphs after full stops; "auto" splits where blank lines between
-            paragraphs show that lines are wrapped.
+            paragraphs show that lines are wrapped, or where lines are as long as paragraphs.
         classes: the labels there may be: lines are label<TAB>sentence where they begin with these, never where they are ().
             None finds out: every line has a tab, and labels repeat.
         blank: keep a blank line as an empty sentence where lines are sentences.
@@ -101,9 +104,16 @@ def sort_out(
     kept = lines if blank else full
     if how != "split" and _have_labels(full, classes, owner):
         return _labelled(kept)
-    if how == "split" or (how == "auto" and len(lines) - len(full) > _WRAPPED * len(lines)):
+    if how == "split" or (how == "auto" and _is_prose(lines, full)):
         return Sorted(split_sentences(text), None, "split")
     return Sorted([line.strip() for line in kept], None, "line")
+
+
+def _is_prose(lines: list[str], full: list[str]) -> bool:
+    """Whether lines are those of paragraphs: many blank ones between them, or most as long as a paragraph."""
+    return len(lines) - len(full) > _WRAPPED * len(lines) or 2 * sum(len(line) > _PARAGRAPH for line in full) > len(
+        full
+    )
 
 
 def split_sentences(text: str) -> list[str]:

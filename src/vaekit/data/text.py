@@ -208,6 +208,9 @@ def _divided(parts: dict[str, Sorted], seed: int, owner: str) -> dict[str, Sorte
     pool = parts["all" if "all" in parts else "train"]
     if not missing:
         return parts
+    if len(pool.sentences) < 10:
+        many = f"{len(pool.sentences)} sentence{'' if len(pool.sentences) == 1 else 's'}, too few to train, validate and test on"
+        raise DataError(f"{owner}: {many}; give at least 10 (sentences split cuts running text after full stops)")
     train, validation, test = divide(len(pool.sentences), seed, owner)
     drawn = {"validation": validation, "test": test}
     rest = [train, *(rows for part, rows in drawn.items() if part not in missing)]
