@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 import vaekit as vk
+from vaekit.cli.main import main
 from vaekit.data import Batch
 from vaekit.distributions.sequence import Sequence
 from vaekit.errors import UsageError
@@ -299,3 +300,32 @@ def test_validation_of_sentences_shows_every_word_and_charges_the_whole_rate():
         assert record["validation_rate"] == pytest.approx(float(kl.sum(1).mean()), rel=1e-5)
         assert record["validation_distortion"] == pytest.approx(-float(p.log_prob(x).mean()), rel=1e-5)
     assert record["validation_rate"] < 6.0  # what free bits would have charged
+
+
+def test_remedies_on_the_command_line(tmp_path, capsys, monkeypatch):
+    """They reach the training: the same weights as by the functions; and what cannot be right leaves no folder."""
+    for name, answer in (("evaluate", {}), ("diagnose", []), ("gallery", {}), ("write_report", None)):
+        monkeypatch.setattr(f"vaekit.cli.train.{name}", lambda *given, answer=answer, **more: answer)
+    common = ["train", "digits", "--hidden", "8", "--latent-dim", "2", "--epochs", "1", "--evaluation-samples", "2"]
+    out = tmp_path / "run"
+    assert main([*common, "--pretrain", "1", "--aggressive", "2", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "1 epochs as an autoencoder, decoder reset · up to 2 encoder steps a decoder step" in said
+    torch.manual_seed(0)
+    data = vk.load("digits")
+    model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,))
+    vk.pretrain(model, data, epochs=1, batch_size=64, progress=False)
+    vk.fit(
+        model, data, epochs=1, batch_size=64, aggressive=2, learning_rate=1e-3, learning_rate_decay="cosine",
+        progress=False,
+    )  # fmt: skip
+    assert_close(tensors(vk.load_run(out).model), tensors(model))
+    for option, text in (
+        ("--pretrain=-1", "--pretrain -1: expected"),
+        ("--aggressive=-2", "--aggressive -2: expected"),
+    ):
+        assert main([*common, option, "--out", str(tmp_path / "none")]) == 2
+        assert text in capsys.readouterr().err
+    assert main([*common, "--model", "autoencoder", "--pretrain", "1", "--out", str(tmp_path / "none")]) == 2
+    assert "no KL that could drive its code away" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

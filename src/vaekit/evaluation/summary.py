@@ -83,7 +83,8 @@ def evaluate(
         reconstruction_error, the probes where there are labels, what `sample_figures` has where there is something to
         sample from, and `disentanglement` where the factors of the rows are known. A model with quantised codes has
         perplexity and codes_used in place of active_units, and no log_likelihood: its posterior is one code, so more draws
-        say no more than elbo does. A model that cannot encode has the figures of its samples alone.
+        say no more than elbo does. A model that cannot encode has the figures of its samples alone. Sentences have nll and its
+        parts, perplexities and token_accuracy, see `evaluation/text.py`.
 
     Raises:
         UsageError: a number out of range, or gaps or annealing of a model that has none.

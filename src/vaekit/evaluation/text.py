@@ -37,7 +37,7 @@ _MOST = math.log(sys.float_info.max)
 
 
 def sentences(asked: Question) -> Figures:
-    """The figures of text: see `text_figures`. {} for other data."""
+    """NLL, per word and as perplexities, and token accuracy; {} for data other than text."""
     if asked.data.schema.kind != "text":
         return {}
     figures: Figures = {}
