@@ -11,6 +11,9 @@ from vaekit.report.album import Album
 from vaekit.report.contents import Contents
 from vaekit.report.words import finite, number, percent
 
+_SHOWN = 300
+"""Letters of a sentence that are shown."""
+
 _CAPTIONS = {
     "Best": "the smallest distance",
     "Median": "distances about the median",
@@ -27,7 +30,7 @@ def rebuilt(contents: Contents, _: Album) -> dict[str, Any] | None:
         {
             "title": name,
             "caption": f"The {len(rows)} test sentences with {_CAPTIONS.get(name, 'their distances')}.",
-            "rows": [(row["original"], row["rebuilt"], _share(row.get("distance"))) for row in rows],
+            "rows": [(_clip(row["original"]), _clip(row["rebuilt"]), _share(row.get("distance"))) for row in rows],
         }
         for name, rows in found.items()
     ]
@@ -39,7 +42,7 @@ def written(contents: Contents, _: Album) -> dict[str, Any] | None:
     samples = contents.texts.get("samples")
     if not samples:
         return None
-    rows = [(s["text"], s["nearest"], _share(s.get("distance")), s.get("label", "")) for s in samples]
+    rows = [(_clip(s["text"]), _clip(s["nearest"]), _share(s.get("distance")), s.get("label", "")) for s in samples]
     middle, usual = (finite(contents.texts.get(key)) for key in ("sample_distance", "test_distance"))
     copies = sum(finite(s.get("distance")) == 0 for s in samples)
     second = contents.description.get("arguments", {}).get("second_stage", "none") != "none"
@@ -88,12 +91,17 @@ def paths(contents: Contents, _: Album) -> dict[str, Any] | None:
         return None
     steps = [number(float(t), 2) for t in np.linspace(0, 1, len(found[0]))]
     constant = _constant(text for path in found for text in path)
-    return {"paths": [list(zip(steps, path, strict=True)) for path in found], "same": constant}
+    return {"paths": [list(zip(steps, map(_clip, path), strict=True)) for path in found], "same": constant}
 
 
 def _constant(texts: Any) -> bool:
     """Whether all texts are the same, as those of a model are that ignores its code."""
     return len(set(texts)) == 1
+
+
+def _clip(text: str) -> str:
+    """The beginning of a long text: a model that cannot end a sentence would fill the page."""
+    return text if len(text) <= _SHOWN else text[:_SHOWN].rstrip() + " …"
 
 
 def _share(distance: Any) -> str:
