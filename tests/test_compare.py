@@ -11,8 +11,12 @@ import torch
 from scipy import stats
 
 import vaekit as vk
+from vaekit.cli.common import own_data
 from vaekit.cli.main import main
-from vaekit.comparison import compare, make_plan, running, seconds_of
+from vaekit.cli.objective import objective_of
+from vaekit.cli.options import keywords_of, parse
+from vaekit.cli.settings import FIT, resolve, train_parser
+from vaekit.comparison import compare, comparing, make_plan, running, seconds_of
 from vaekit.comparison.claims import judged
 from vaekit.comparison.figures import KINDS, best_of
 from vaekit.comparison.judge import Judge
@@ -21,7 +25,7 @@ from vaekit.comparison.spread import Figure, Side, difference, side, steadiness
 from vaekit.comparison.watching import MOMENTS, Watch, level_of, seconds_to
 from vaekit.errors import DataError, RunError, TrainingError, UsageError
 from vaekit.evaluation import Estimate
-from vaekit.models import make_model
+from vaekit.models import RECIPES, make_model
 
 NORMAL = stats.norm.ppf(0.975)
 
@@ -385,16 +389,30 @@ def test_every_run_is_read_by_the_other_commands(whole, tmp_path, capsys):
     path = str(folder / "runs" / "cvae-1")
     assert main(["sample", path, "--out", str(tmp_path / "s.png"), "--condition", "7"]) == 0
     assert main(["report", path]) == 0
-    assert main(["evaluate", path, "--json", "--samples", "5"]) == 0
-    out = capsys.readouterr().out
-    assert json.loads(out[out.index("{") :])["elbo"]["value"] == pytest.approx(run.evaluation["elbo"]["value"])
+    assert str(folder / "runs" / "cvae-1") in capsys.readouterr().out
+    elbo = vk.evaluation.elbo(run.model, own_data(run).test, seed=1)["elbo"]
+    assert elbo.value == pytest.approx(run.evaluation["elbo"]["value"])
 
 
-def test_train_repeats_a_run_of_a_comparison(whole, tmp_path):
-    folder, _ = whole
-    path = folder / "runs" / "autoencoder-1"
-    assert main(["train", "--config", str(path / "config.yaml"), "--out", str(tmp_path / "again"), "--json"]) == 0
-    first, again = (vk.load_run(p).model.state_dict() for p in (path, tmp_path / "again"))
+def test_train_repeats_a_run_of_a_comparison(whole, digits):
+    """With the options that `vaekit train --config` reads out of it."""
+    path = whole[0] / "runs" / "autoencoder-1"
+    options = parse(train_parser("autoencoder", "reconstruction"), ["--config", str(path / "config.yaml")]).as_dict()
+    resolve(options, digits)
+    torch.manual_seed(options["seed"])
+    model = make_model(
+        "autoencoder", digits.schema, {k: options[k] for k in keywords_of(RECIPES["autoencoder"].function)}
+    )
+    given = {key: options[key] for key in FIT if key != "patience"}
+    vk.fit(
+        model,
+        digits,
+        objective_of(options, len(digits.train)),
+        progress=False,
+        patience=options["patience"] or None,
+        **given,
+    )
+    first, again = vk.load_run(path).model.state_dict(), model.state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
 
 
@@ -410,7 +428,7 @@ def test_the_page_needs_no_other_file_and_says_every_verdict(whole):
     assert "vaekit compare digits --models autoencoder cvae --seeds 2 --epochs 1" in page
 
 
-def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(whole, digits, tmp_path, monkeypatch):
+def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(whole, digits, judge, tmp_path, monkeypatch):
     """Stopped in the middle of a run's files: the run is begun anew, those before it are kept."""
     out, calls = tmp_path / "stopped", []
     measure = running.figures_of
@@ -422,8 +440,10 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(whole, digits, 
         return measure(*arguments)
 
     monkeypatch.setattr(running, "figures_of", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        done(digits, out)
+    with monkeypatch.context() as same:
+        same.setattr(comparing, "Judge", lambda data: judge)
+        with pytest.raises(KeyboardInterrupt):
+            done(digits, out)
     assert sorted(p.name for p in (out / "runs").iterdir()) == ["autoencoder-0", "autoencoder-1", "cvae-0.unfinished"]
     assert not (out / "comparison.json").exists()
     with pytest.raises(RunError, match="was begun with seeds 2, not seeds 3"):
@@ -437,7 +457,8 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(whole, digits, 
     assert sorted(p.name for p in (out / "runs").iterdir()) == [f"{name}-{seed}" for name in MODELS for seed in (0, 1)]
 
 
-def test_the_command_goes_on_with_its_own_options(whole, tmp_path, capsys, monkeypatch):
+def test_the_command_goes_on_with_its_own_options(whole, judge, capsys, monkeypatch):
+    monkeypatch.setattr(comparing, "Judge", lambda data: judge)
     folder, result = whole
     assert main(["compare", "--resume", str(folder)]) == 4
     assert "holds a finished comparison" in capsys.readouterr().err
@@ -450,7 +471,8 @@ def test_the_command_goes_on_with_its_own_options(whole, tmp_path, capsys, monke
     assert said["page"] == str(folder / "comparison.html")
 
 
-def test_a_training_that_fails_is_told_and_the_others_go_on(digits, tmp_path, monkeypatch):
+def test_a_training_that_fails_is_told_and_the_others_go_on(digits, judge, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparing, "Judge", lambda data: judge)
     fit = running.fit
 
     def failing(model, *arguments, **keywords):

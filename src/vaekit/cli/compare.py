@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -23,7 +24,7 @@ from vaekit.training import fit
 
 Options = dict[str, Any]
 
-_SHARED = ("latent_dim", "network", "hidden", "activation", "likelihood", "sigma")
+_SHARED = ("latent_dim", "network", "hidden", "activation", "likelihood", "sigma", "conditional")
 _TRAINING = ("batch_size", "learning_rate", "learning_rate_decay", "gradient_clip", "device")
 _MODELS = ["autoencoder", "vae", "cvae", "gan", "wgan"]
 
@@ -106,6 +107,7 @@ def _parser(begun: Plan | None) -> Parser:
     free_choice = dict.fromkeys((*_SHARED, *_TRAINING))
     helps = {
         "latent_dim": "dimensions of every model's code (default: 16)",
+        "conditional": "true tells the class (or the data's conditions) to every model that can be told",
         "batch_size": "rows a step (default: 128, 64 below 10,000 training rows)",
         "learning_rate": "of Adam (default: each model's own)",
     }
@@ -160,13 +162,18 @@ def _hint(plan: Plan, folder: Folder) -> None:
     missing = folder.missing(plan)
     kept = len(plan.models) * plan.seeds - len(missing)
     note = f"{kept} of {kept + len(missing)} runs; `vaekit compare --resume {shown(folder.path)}` goes on"
-    console(to_stderr=True).print(f"kept       {note}" + (f" at {missing[0][0]}, seed {missing[0][1]}" if missing else ""), markup=False)
+    console(to_stderr=True).print(
+        f"kept       {note}" + (f" at {missing[0][0]}, seed {missing[0][1]}" if missing else ""), markup=False
+    )
 
 
 def _print(result: Mapping[str, Any], out: Any) -> None:
     out.print()
     # a file has no width to keep to
-    out.print(_table(result), width=None if out.is_terminal else 200)
+    wide = (
+        out if out.is_terminal else Console(stderr=out.stderr, highlight=False, width=60 + 20 * len(result["figures"]))
+    )
+    wide.print(_table(result))
     out.print()
     for claim in result["claims"]:
         out.print(f"[bold]{claim['verdict']:<15}[/] {escape(claim['claim'])}: {escape(claim['measured'])}", markup=True)

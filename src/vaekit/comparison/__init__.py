@@ -1,6 +1,6 @@
 """Comparisons: several models on the same data, measured alike, and a line under each claim that is made of them."""
 
-from vaekit.comparison.compare import carry_out, compare
+from vaekit.comparison.comparing import carry_out, compare
 from vaekit.comparison.folder import Folder, open_folder, read_plan
 from vaekit.comparison.page import write_page
 from vaekit.comparison.plan import Plan, make_plan, seconds_of

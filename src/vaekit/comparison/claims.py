@@ -215,7 +215,7 @@ def _obeys(h: Hearing) -> Iterator[Claim]:
             continue
         found = difference(side(figure), side(real, _OBEYED))
         yield _claim(
-            f"{model}_obeys", f"A {'CVAE' if model == 'cvae' else model} draws the class you ask for", found.sign,
+            f"{model}_obeys", f"{'A CVAE' if model == 'cvae' else model} draws the class you ask for", found.sign,
             f"a classifier recognises the class in {_percent(figure.value, 1)} {_within(100 * found.half, 'points', h)} of the "
             f"samples, and in {_percent(real.value, 1)} of real examples",
             f"holds where that share is above {_percent(_OBEYED)} of the share among real examples", found,
