@@ -63,7 +63,9 @@ def test_figures_of_a_language_model_by_hand():
     assert figures["token_accuracy"].value == pytest.approx(5 / 17)
     assert figures["kl"].value == 0
     assert "nll_importance" not in figures
-    assert "exact" in figures["nll"].estimator
+    assert figures["log_likelihood"].value == pytest.approx(-sum(nll) / 5, rel=1e-6)
+    assert "effective_samples" not in figures
+    assert all("exact" in figures[key].estimator for key in ("nll", "log_likelihood"))
     assert "exact" in figures["word_perplexity"].estimator
     json.dumps(to_json(figures), allow_nan=False)
 

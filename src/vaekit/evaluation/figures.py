@@ -59,8 +59,8 @@ class Question:
 
     @property
     def bound_draws(self) -> int:
-        """L of the bound: one where all draws are the same code."""
-        return 1 if self.model.quantised else 10
+        """L of the bound: one where all draws are the same code, or there is none."""
+        return 1 if self.model.quantised or not self.model.latent_dim else 10
 
     @cached_property
     def importance(self) -> Importance:
@@ -84,7 +84,8 @@ def likelihood(asked: Question) -> Figures:
     figures |= elbo_figures(asked.bound, asked.bound_draws)
     if not model.quantised:
         figures["log_likelihood"] = mean_log_likelihood(model, asked.importance, asked.samples)
-        figures["effective_samples"] = effective_draws(asked.importance, asked.samples)
+        if model.latent_dim:
+            figures["effective_samples"] = effective_draws(asked.importance, asked.samples)
     if _is_discrete(model):
         figures["bits_per_dim"] = _bits_per_dim(figures, asked.data.schema.size)
     return figures

@@ -246,6 +246,8 @@ def log_likelihood(
 
 def mean_log_likelihood(model: Model, found: Importance, samples: int) -> Estimate:
     """The mean over the examples of what `importance_sampling` found; its `samples` the mean number where rows stopped."""
+    if not model.latent_dim:
+        return mean_of(found.log_px, "nats", "exact, the model has no code")
     how = _ONE_CODE if model.quantised else "importance sampling from q(z|x)"
     if found.draws is None or found.wanted is None:
         return mean_of(found.log_px, "nats", how, samples)
