@@ -225,15 +225,15 @@ def make_gan(
     told = condition_size(schema, name) if conditional else 0
     architecture = Architecture.resolve(schema, network, hidden, activation)
     # the critic sees to it that a class is drawn as it is told; told loudly, it drowns the code, and a class has one example
-    generator = make_decoder_of(schema, architecture, latent_dim, Values(schema), told=told, loud=False)
-    critic = make_encoder(schema, architecture, Point(1), told=told, loud=False)
+    generator = make_decoder_of(schema, architecture, latent_dim, Values(schema), told=told, loudness=1.0)
+    critic = make_encoder(schema, architecture, Point(1), told=told, loudness=1.0)
     return GAN(
         generator, critic, make_prior(prior, latent_dim), latent_dim, scale=schema.scale, critic_steps=critic_steps,
         ema=ema, betas=betas, critic_learning_rate=critic_learning_rate, condition_dim=told,
     )  # fmt: skip
 
 
-@recipe(objective=adversarial, training={"learning_rate": 2e-4, "patience": 0})
+@recipe(objective=adversarial, training={"patience": 0})
 def gan(
     schema: Schema,
     *,

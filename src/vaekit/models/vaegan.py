@@ -4,13 +4,14 @@ Larsen, Sonderby, Larochelle & Winther, "Autoencoding beyond pixels using a lear
 
     z ~ p(z) = N(0, I),   x' = G(z),   q(z | x) = N(mu(x), diag(sigma^2(x)))
     f(x) = head(F(x)): the critic and its features, D = sigmoid(f)
-    p(F(x) | z) = N(F(G(z)), I)
+    p(F(x) | z) = N(F(G(z)), sigma^2 I)
     encoder   KL(q(z | x), p(z)) - log p(F(x) | z)
     decoder   -gamma log p(F(x) | z) - log D(G(z)) - log D(G(z')),   z' ~ p(z)
-    critic    -log D(x) - 1/2 log (1 - D(G(z))) - 1/2 log (1 - D(G(z')))
+    critic    -log D(x) - 1/2 log (1 - D(G(z))) - 1/2 log (1 - D(G(z'))) + penalty/2 |df(x)/dx|^2
 
 What stands where log p(x | z) stands in a VAE is a density of features that move with the critic, not of x: there is no
-log p(x), and no epoch's value can be compared with another's. Codes, reconstructions and samples there are.
+log p(x), and no epoch's value can be compared with another's. Codes, reconstructions and samples there are. The paper has
+sigma = 1, at which features of the size that these networks have are not worth any code: on digits no dimension stayed active.
 """
 
 from __future__ import annotations
@@ -62,12 +63,15 @@ class VAEGAN(Model):
         decoder: z, or (z, c) -> all mass at one example.
         look: x, or (x, c) -> all mass at the critic's features (F,).
         head: features -> f (1,).
+        sigma: scale of the features.
         gamma: weight of the features in the decoder's loss.
+        penalty: weight of the critic's squared slopes at data, where these have `scale` 1.
         critic_learning_rate: of the critic; None is that of the others.
     """
 
     has_likelihood = False
     observes = "features of x"
+    unit: Tensor
 
     def __init__(
         self,
@@ -77,15 +81,19 @@ class VAEGAN(Model):
         head: nn.Module,
         latent_dim: int,
         *,
+        sigma: float,
         gamma: float,
+        penalty: float,
+        scale: float | tuple[float, ...] = 1.0,
         critic_learning_rate: float | None = None,
         condition_dim: int = 0,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.prior = encoder, decoder, StandardNormal(latent_dim)
         self.look, self.head = look, head
-        self.gamma, self.critic_learning_rate = gamma, critic_learning_rate
-        self.latent_dim, self.condition_dim = latent_dim, condition_dim
+        self.sigma, self.gamma, self.critic_learning_rate = sigma, gamma, critic_learning_rate
+        self.penalty, self.latent_dim, self.condition_dim = penalty, latent_dim, condition_dim
+        self.register_buffer("unit", torch.tensor(scale), persistent=False)
 
     @property
     def can_sample(self) -> bool:
@@ -99,6 +107,10 @@ class VAEGAN(Model):
         """f(x), (*,): higher for what looks real."""
         return self.head(self.features(x, c)).squeeze(-1)
 
+    def slope(self, gradient: Tensor) -> Tensor:
+        """The size (B,) of a gradient df/dx (B, *shape) by x on scale 1."""
+        return (gradient * self.unit).flatten(1).norm(dim=1)
+
     def updates(self, objective: Callable[..., Terms]) -> list[Update]:
         """The encoder by `objective`, a bound; the decoder and the critic by the game."""
         optimizer = partial(adam, betas=(0.5, 0.999))
@@ -108,7 +120,11 @@ class VAEGAN(Model):
             Update(objective, self.encoder.parameters(), name="encoder", watch=_watched),
             Update(game, self.decoder.parameters(), optimizer=optimizer, name="decoder"),
             Update(
-                feature_criticism, critic, learning_rate=self.critic_learning_rate, optimizer=optimizer, name="critic"
+                partial(feature_criticism, weight=self.penalty),
+                critic,
+                learning_rate=self.critic_learning_rate,
+                optimizer=optimizer,
+                name="critic",
             ),
         ]
 
@@ -155,7 +171,11 @@ def _watched(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
     rate = closed_kl_per_dim(players.posterior(*batch), players.prior())
     assert rate is not None  # two diagonal Gaussians
     error = (players.reconstruct(*batch) - batch.x).square().flatten(1).mean(1)
-    return {"rate": rate.sum(-1), "reconstruction_error": error, "critic_loss": feature_criticism(players, batch).loss}
+    return {
+        "rate": rate.sum(-1),
+        "reconstruction_error": error,
+        "critic_loss": feature_criticism(players, batch, weight=0.0).loss,
+    }
 
 
 def _critic(schema: Schema, architecture: Architecture, told: int) -> tuple[Conditional, nn.Module]:
@@ -163,11 +183,11 @@ def _critic(schema: Schema, architecture: Architecture, told: int) -> tuple[Cond
     a, activation = architecture, activation_module(architecture.activation)
     flat = a.network == "mlp" and len(a.hidden) > 0
     width, before = (a.hidden[-1], a.hidden[:-1]) if flat else (_WIDTH, a.hidden)
-    look = make_encoder(schema, replace(a, hidden=before), Point(width), told=told, after=activation, loud=False)
+    look = make_encoder(schema, replace(a, hidden=before), Point(width), told=told, after=activation, loudness=1.0)
     return look, nn.Linear(width, 1)
 
 
-@recipe(objective=elbo, training={"patience": 0, "learning_rate": 5e-4})
+@recipe(objective=elbo, training={"patience": 0})
 def vaegan(
     schema: Schema,
     *,
@@ -175,7 +195,9 @@ def vaegan(
     network: NetworkName = "auto",
     hidden: tuple[int, ...] | None = None,
     activation: ActivationName = "relu",
+    feature_sigma: float = 0.1,
     gamma: float = 0.1,
+    penalty: float = 1.0,
     critic_learning_rate: float | None = None,
     conditional: bool = False,
 ) -> VAEGAN:
@@ -186,13 +208,19 @@ def vaegan(
         network: kind of encoder, decoder and critic; auto takes mlp up to 1,024 values an example, conv above.
         hidden: layer widths (mlp) or channels per stage (conv, resnet) of encoder and critic, mirrored in the decoder.
         activation: between the layers.
+        feature_sigma: scale of the Gaussian over the critic's features; the smaller, the more a code is worth.
         gamma: weight of the features in the decoder's loss, against what the critic says of its examples.
+        penalty: weight of the critic's squared slopes at data (r1); 0 for none, as in the paper.
         critic_learning_rate: of the critic's Adam; left out, that of the others.
         conditional: tell encoder, decoder and critic the class of each example, or its conditions.
     """
     check_latent_dim(latent_dim)
     if not 0 <= gamma < math.inf:
         raise UsageError(f"gamma {gamma}: expected a number of at least 0")
+    if not 0 <= penalty < math.inf:
+        raise UsageError(f"penalty {penalty}: expected a number of at least 0")
+    if not 0 < feature_sigma < math.inf:
+        raise UsageError(f"feature_sigma {feature_sigma}: expected a positive number")
     if critic_learning_rate is not None and not 0 < critic_learning_rate < math.inf:
         raise UsageError(f"critic_learning_rate {critic_learning_rate}: expected a positive number")
     told = condition_size(schema, "vaegan") if conditional else 0
@@ -201,5 +229,6 @@ def vaegan(
     decoder = make_decoder_of(schema, architecture, latent_dim, Values(schema), told=told)
     return VAEGAN(
         encoder, decoder, *_critic(schema, architecture, told), latent_dim,
-        gamma=gamma, critic_learning_rate=critic_learning_rate, condition_dim=told,
+        sigma=feature_sigma, gamma=gamma, penalty=penalty, scale=schema.scale,
+        critic_learning_rate=critic_learning_rate, condition_dim=told,
     )  # fmt: skip

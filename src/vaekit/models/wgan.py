@@ -21,7 +21,7 @@ from vaekit.models.recipes import recipe
 from vaekit.objectives.adversarial import wasserstein
 
 
-@recipe(objective=wasserstein, training={"learning_rate": 2e-4, "patience": 0})
+@recipe(objective=wasserstein, training={"patience": 0})
 def wgan(
     schema: Schema,
     *,
