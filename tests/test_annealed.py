@@ -398,3 +398,14 @@ def test_errors_say_what_is_wrong_in_one_line():
         with pytest.raises(UsageError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_a_start_that_does_not_cover_the_posterior_is_too_low_and_the_prior_is_not():
+    """What the file warns of: from a narrow q the weights' own spread hides what is missing."""
+    narrow = linear_model(0.05)
+    from_q, its_error = mean_weight(
+        annealed_log_weights(narrow, X, start="posterior", chains=24, temperatures=3, leapfrog=2)
+    )
+    assert float(((LOG_PX - from_q) / its_error).max()) > 4
+    found, error = mean_weight(annealed_log_weights(narrow, X, **FEW))
+    assert float(((found - LOG_PX) / error).abs().max()) < 4
