@@ -47,6 +47,10 @@ from vaekit.networks import build_network
 from vaekit.objectives import Draw, semisupervised
 from vaekit.priors import StandardNormal
 
+_LOUDNESS = 5.0
+"""Of a class that is told, less than other models': with 20 a class that the classifier guesses wrongly costs so much at first
+that on the digits, with 50 labels, the ELBO after 25 epochs was 4 nats lower and the accuracy by 2 %."""
+
 
 class M2(Model):
     """p(x, y, z) with its classifier. A condition c (B, C) is a class, one-hot; None, or all 0, where it is not known.
@@ -201,7 +205,9 @@ def m2(
     if size < 2:
         raise DataError(f"model m2: expected at least 2 classes, these data have {size}")
     family = DiagonalGaussian(latent_dim)
-    encoder, decoder = make_coders(schema, family, network, hidden, activation, likelihood, sigma, told=size)
+    encoder, decoder = make_coders(
+        schema, family, network, hidden, activation, likelihood, sigma, told=size, loudness=_LOUDNESS
+    )
     given_class = LatentModel(encoder, decoder, StandardNormal(latent_dim), latent_dim, condition_dim=size)
     a = Architecture.resolve(schema, network, hidden, activation)
     classifier: nn.Module = build_network(a.network, schema.shape, (size,), a.hidden, a.activation)
