@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
 from torch.distributions import Independent, Normal
 from torch.testing import assert_close
 
@@ -233,3 +233,30 @@ def test_evaluation_depends_on_row_model_and_seed_alone():
     others = log_likelihood_per_example(model, X.flip(0)[3:7], samples=20)
     assert_close(others, first.flip(0)[3:7], rtol=1e-12, atol=1e-12)
     assert not torch.allclose(log_likelihood_per_example(model, X, samples=20, seed=1), first, atol=1e-3)
+
+
+# ---- factor analysis: one noise variance for each element, against scikit-learn
+
+
+def test_importance_sampling_of_a_factor_analyser_is_scikit_learns():
+    """p(x | z) = N(W z + b, diag(s^2)) fitted by scikit-learn, its parameters put into a decoder."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, LATENTS)) @ W.T + rng.normal(size=(400, SIZE)) * np.linspace(0.3, 1.2, SIZE) + B
+    theirs = FactorAnalysis(LATENTS).fit(x)
+    loadings, noise = theirs.components_.T, theirs.noise_variance_
+    precision = np.eye(LATENTS) + loadings.T @ (loadings / noise[:, None])
+    slope = torch.from_numpy(np.linalg.solve(precision, (loadings / noise[:, None]).T))
+    mean, variance = torch.from_numpy(theirs.mean_), torch.from_numpy(np.diag(np.linalg.inv(precision)).copy())
+    encoder, decoder = MLP((SIZE,), (2, LATENTS), ()).double(), MLP((LATENTS,), (2, SIZE), ()).double()
+    with torch.no_grad():
+        encoder.out.weight.copy_(torch.cat([slope, torch.zeros_like(slope)]))
+        encoder.bias.copy_(torch.stack([-slope @ mean, unbound((1.5 * variance).log())]))
+        decoder.out.weight.copy_(torch.cat([torch.from_numpy(loadings), torch.zeros(SIZE, LATENTS)]))
+        decoder.bias.copy_(torch.stack([mean, unbound(torch.from_numpy(noise).log() / 2, -7.0, 7.0)]))
+    posterior, likelihood = (
+        Parametric(encoder, DiagonalGaussian(LATENTS)),
+        Parametric(decoder, Gaussian((SIZE,), "element")),
+    )
+    ours = LatentModel(posterior, likelihood, StandardNormal(LATENTS), LATENTS).double()
+    found = log_likelihood_per_example(ours, torch.from_numpy(x[:20]), samples=10_000)
+    assert_close(found, torch.from_numpy(theirs.score_samples(x[:20])), rtol=0, atol=0.05)
