@@ -727,3 +727,16 @@ def test_a_frozen_softmax_in_chunks_lets_the_encoder_learn(monkeypatch):
     for one, other in zip(*gradients, strict=True):
         assert_close(one, other, rtol=0, atol=1e-12)
         assert one.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_that_are_no_sentences_are_refused(name):
+    schema, split = text()
+    model, numbers = MODELS[name](schema), split.values.float()
+    with pytest.raises(DataError, match="fit: the model is for sentences, the rows are numbers"):
+        vk.fit(model, numbers, progress=False)
+    with pytest.raises(DataError, match=r"expected whole token numbers, got torch.float32"):
+        model.draw(numbers)
+    other = vk.load([line.upper() for line in LINES] * 2, max_length=7)
+    with pytest.raises(DataError, match="fit: the model was made with another vocabulary"):
+        vk.fit(model, vk.Dataset(other.schema, split), progress=False)

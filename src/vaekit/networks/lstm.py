@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from vaekit.data.vocabulary import PAD
+from vaekit.errors import DataError
 
 State = tuple[Tensor, ...]
 """What a writer remembers between two tokens: tensors (N, ...), one row for each sentence."""
@@ -70,6 +71,8 @@ class LSTMReader(nn.Module):
         return self.out.bias.view(self.out_shape)
 
     def forward(self, tokens: Tensor, c: Tensor | None = None) -> Tensor:
+        if tokens.is_floating_point():
+            raise DataError(f"LSTMReader: expected whole token numbers, got {tokens.dtype}; give a Split of sentences")
         vectors = self.dropout(self.embedding(tokens))
         if c is not None:
             vectors = torch.cat([vectors, c[:, None].expand(*vectors.shape[:2], c.shape[-1])], -1)

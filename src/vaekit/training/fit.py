@@ -187,3 +187,13 @@ def _check_fits(model: Model, data: Dataset) -> None:
     origin, shape = getattr(model, "origin", None), tuple(data.train.values.shape[1:])
     if isinstance(origin, Origin) and origin.schema.shape != shape:
         raise DataError(f"fit: the model was made for examples of shape {origin.schema.shape}, the data have {shape}")
+    if not isinstance(origin, Origin) or origin.schema.kind != "text":
+        return
+    if data.train.lengths is None:
+        raise DataError(
+            "fit: the model is for sentences, the rows are numbers; give what vaekit.load makes of the text"
+        )
+    if data.schema.kind == "text" and data.schema.vocabulary != origin.schema.vocabulary:
+        raise DataError(
+            "fit: the model was made with another vocabulary than the data's; make it from the data's schema"
+        )
