@@ -19,6 +19,7 @@ from vaekit.data.text import is_text, text_rows
 from vaekit.data.vocabulary import BOS, EOS, PAD, SPECIAL, UNK, Vocabulary
 from vaekit.distributions.seeded import row_seeds
 from vaekit.errors import DataError, UsageError
+from vaekit.evaluation.rows import largest
 
 STRANGE = [
     "שלום עולם",
@@ -390,3 +391,14 @@ def test_tokens_stay_whole_numbers_on_their_way_to_a_model(sentences):
     batch = vk.Batch(torch.tensor([[4, 2]]), torch.tensor([[1.0]])).to("cpu", torch.float64)
     assert batch.x.dtype == torch.int64
     assert batch.c.dtype == torch.float64
+
+
+def test_an_evaluation_is_sized_by_the_longest_sentence(sentences):
+    split = vk.load(sentences).test
+    model = torch.nn.Linear(1, 1)
+    model.condition_dim, model.condition_optional = 0, False
+    x = largest(model, split).x
+    assert x.shape == (1, int(split.lengths.max()))
+    assert x.dtype == torch.int64
+    plain = vk.load(np.eye(12)).test
+    assert torch.equal(largest(model, plain).x, plain.rows(slice(0, 1)))
