@@ -121,7 +121,15 @@ def test_conditions_in_words(text, values):
     assert SCHEMA.condition(text).tolist() == values
 
 
-@pytest.mark.parametrize("text", ["cow", "1,2", "dog=x", "cow=1", ""])
+def test_of_several_labels_any_may_be_named():
+    schema = replace(SCHEMA, conditions=("smiles", "hat", "age=old"))
+    for text, values in (("hat", [0, 1, 0]), ("smiles, age=old", [1, 0, 1]), ("age=old=2,hat=1", [0, 1, 2]), ("1,0,1", [1, 0, 1])):
+        assert schema.condition(text).tolist() == values
+    with pytest.raises(vk.errors.UsageError, match="expected one of smiles, hat"):
+        schema.condition("hat,cat")
+
+
+@pytest.mark.parametrize("text", ["cow", "1,2", "dog=x", "cow=1", "", "dog=nan", "1,inf,0", "cat,dog", ","])
 def test_conditions_nobody_knows_are_refused(text):
     with pytest.raises(vk.errors.UsageError, match="expected one of cat, dog, eel"):
         SCHEMA.condition(text)

@@ -80,24 +80,28 @@ class Schema:
         return self.conditions or self.classes or ()
 
     def condition(self, text: str) -> Tensor:
-        """A condition (C,) from words: a class's name, or C numbers, or name=value pairs, divided by commas.
+        """A condition (C,) from words: a class's name, C numbers, name=value pairs or names of conditions, divided by commas.
 
-        Names that are not given are 0. Raises UsageError where nothing in the schema answers to it.
+        Names that are not given are 0, names without a value 1. Raises UsageError where nothing in the schema answers to it.
         """
         names = self.condition_names
         if not names:
             raise UsageError("condition: the model was made for data without classes or conditions, and takes none")
         c, parts = torch.zeros(len(names)), [part.strip() for part in text.split(",")]
-        if text.strip() in names:
-            c[names.index(text.strip())] = 1.0
-            return c
         try:
-            if all("=" in part for part in parts):
-                for name, _, value in (part.partition("=") for part in parts):
+            if text.strip() in names:
+                c[names.index(text.strip())] = 1.0
+            elif all("=" in part for part in parts):
+                for name, _, value in (part.rpartition("=") for part in parts):
                     c[names.index(name.strip())] = float(value)
+            elif self.conditions and set(parts) <= set(names) and len(parts) < len(names):  # of classes a row has but one
+                c[[names.index(part) for part in parts]] = 1.0
+            elif len(parts) == len(names):
+                c = torch.tensor([float(part) for part in parts])
+            else:
+                raise ValueError
+            if bool(torch.isfinite(c).all()):
                 return c
-            if len(parts) == len(names):
-                return torch.tensor([float(part) for part in parts])
         except ValueError:
             pass
         shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

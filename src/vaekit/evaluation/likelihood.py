@@ -248,7 +248,9 @@ def mean_log_likelihood(model: Model, found: Importance, samples: int) -> Estima
     """The mean over the examples of what `importance_sampling` found; its `samples` the mean number where rows stopped."""
     if not model.latent_dim:
         return mean_of(found.log_px, "nats", "exact, the model has no code")
-    how = _ONE_CODE if model.quantised else "importance sampling from q(z|x)"
+    told = bool(model.condition_dim) and not model.condition_optional
+    drawn = "importance sampling from q(z|x,c), of log p(x|c)" if told else "importance sampling from q(z|x)"
+    how = _ONE_CODE if model.quantised else drawn
     if found.draws is None or found.wanted is None:
         return mean_of(found.log_px, "nats", how, samples)
     least, most = (f"{int(k):,}" for k in (found.draws.min(), found.draws.max()))
