@@ -238,6 +238,12 @@ def test_blur_lowers_sharpness_and_noise_raises_it(judge):
     assert judge.of_samples(Given(x + 0.3 * torch.randn_like(x)), 0)["sharpness"].value > 1.5 * real
 
 
+def test_a_ramp_has_no_edges_and_no_detail_of_its_own(judge):
+    """Its values vary as much as an image's, but their second differences do not."""
+    ramp = torch.linspace(0, 1, 8).expand(len(judge.real), 1, 8, 8)
+    assert judge.of_samples(Given(ramp), 0)["sharpness"].value == pytest.approx(0.0, abs=1e-9)
+
+
 def test_an_autoencoder_is_sampled_from_a_gaussian_with_the_moments_of_its_codes(digits):
     torch.manual_seed(0)
     model = make_model("autoencoder", digits.schema, {"latent_dim": 3, "hidden": [16]}).eval()
