@@ -13,7 +13,7 @@ import torch
 
 import vaekit as vk
 from vaekit.data.vocabulary import EOS, Vocabulary
-from vaekit.evaluation import aggregate_posterior, codes, log_likelihood_per_example
+from vaekit.evaluation import aggregate_posterior, codes, diagnose, log_likelihood_per_example
 
 WORDS, LENGTH, EPOCHS, BATCH = 8, 10, 16, 40
 ANGLES = torch.arange(WORDS) * 2 * math.pi / WORDS
@@ -83,6 +83,7 @@ def test_the_plain_objective_loses_the_code_and_a_remedy_finds_it(world):
         model = trained(data, **remedy)
         parts = aggregate_posterior(model, data.test)
         found[name] = parts["mutual_information"].value
+        assert ("posterior_collapse" in {f.name for f in diagnose(model, data)}) == (name == "plain")
         # no model describes the language better than the language itself does
         loss = truth.double() - log_likelihood_per_example(model, data.test, samples=50)
         assert float(loss.mean()) > -4 * float(loss.std()) / math.sqrt(len(loss))

@@ -21,6 +21,9 @@ from vaekit.priors import SecondStage
 NO_RATE = 0.01
 """Nats of KL below which a dimension carries nothing."""
 
+LOST = 0.1
+"""Nats of KL below which a whole code carries nothing, however they are divided among its dimensions."""
+
 USED = 0.25
 """Share of the dimensions below which a code has collapsed; above it unused ones are only noted."""
 
@@ -42,7 +45,7 @@ def posterior_collapse(case: Case) -> Finding | None:
     idle = sorted(set(range(z.shape[1])) - set(active_of(z, ACTIVE)))
     rates = _rates(case, z.shape[1])
     if rates is not None:
-        idle = [d for d in idle if rates[d] < NO_RATE]
+        idle = [d for d in idle if rates[d] < NO_RATE] if sum(rates) >= LOST else list(range(len(rates)))
     if not idle:
         return None
     numbers: dict[str, Any] = {"dimensions": idle, "variance": [float(z[:, d].double().var()) for d in idle]}
