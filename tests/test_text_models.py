@@ -740,3 +740,19 @@ def test_rows_that_are_no_sentences_are_refused(name):
     other = vk.load([line.upper() for line in LINES] * 2, max_length=7)
     with pytest.raises(DataError, match="fit: the model was made with another vocabulary"):
         vk.fit(model, vk.Dataset(other.schema, split), progress=False)
+
+
+@networks
+def test_log_likelihood_of_a_vae_is_the_integral_over_its_code(network):
+    schema, split = text()
+    model = vk.models.text_vae(schema, latent_dim=1, encoder_dim=6, network=network, **SMALL)
+    loud(model.decoder, seed=5)
+    model.double().eval()
+    z = torch.linspace(-8, 8, 801, dtype=torch.float64)[:, None, None].expand(-1, len(LINES), 1)
+    x = split.rows(slice(None))
+    with torch.no_grad():
+        values = model.decode(z).log_prob(x) + model.prior().log_prob(z)
+    exact = values.logsumexp(0) + math.log(16 / 800)
+    assert values.std(0).min() > 0.1
+    found = vk.evaluation.log_likelihood_per_example(model, split, samples=1500)
+    assert_close(found, exact, rtol=0, atol=0.1)
