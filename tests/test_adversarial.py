@@ -203,6 +203,15 @@ def test_a_player_moves_its_own_weights_and_no_other_bit(name, player):
         assert p.grad is None or any(key.startswith(f"{part}.") for part in OWNED[name][player]), key
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_critics_loss_reaches_no_other_player_even_where_none_is_frozen(name):
+    model = made(name)
+    (critic,) = (u for u in model.updates(MODELS[name][1]) if u.name == "critic")
+    critic.objective(model, vk.Batch(rows())).loss.mean().backward()
+    for key, p in model.named_parameters():
+        assert (p.grad is not None) == any(key.startswith(f"{part}.") for part in OWNED[name]["critic"]), key
+
+
 def stepped(model, objective, parameters, rate=1e-2):
     """The model after one small step down an objective, the same noise before and after."""
     parameters = list(parameters)

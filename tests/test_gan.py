@@ -211,6 +211,13 @@ def test_values_lie_on_the_levels_and_their_gradient_is_the_sigmoids():
         assert_close(family(family.start(mean)[None]).mean[0], mean)
 
 
+@pytest.mark.parametrize("name", ["gan", "vaegan"])
+def test_slopes_are_taken_where_the_data_have_scale_1(name):
+    schema = vk.Schema("vector", (3,), low=-9.0, high=9.0, scale=(0.5, 2.0, 4.0))
+    model, gradient = RECIPES[name].function(schema, hidden=(4,)), torch.randn(6, 3)
+    assert_close(model.slope(gradient), (gradient * torch.tensor([0.5, 2.0, 4.0])).square().sum(1).sqrt())
+
+
 def two_heaps(n=4000):
     g = torch.Generator().manual_seed(0)
     return torch.where(torch.rand(n, 1, generator=g) < 0.3, -2.0, 2.0) + 0.3 * torch.randn(n, 1, generator=g)
