@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vaekit import data, distributions, errors, evaluation, inference, models, networks, objectives, training
+    from vaekit.comparison import compare
     from vaekit.data import Batch, Dataset, Schema, Split, load
     from vaekit.models import recipe
     from vaekit.objectives import (
@@ -48,7 +49,7 @@ _HOME = {
     "piwae": "vaekit.objectives", "renyi": "vaekit.objectives", "beta_tc": "vaekit.objectives", "mmd": "vaekit.objectives",
     "factor": "vaekit.objectives", "reconstruction": "vaekit.objectives", "adversarial": "vaekit.objectives",
     "wasserstein": "vaekit.objectives",
-    "recipe": "vaekit.models", "fit": "vaekit.training",
+    "recipe": "vaekit.models", "fit": "vaekit.training", "compare": "vaekit.comparison",
     "pretrain": "vaekit.training.pretraining",
     "fit_prior": "vaekit.training.second_stage", "Update": "vaekit.training", "History": "vaekit.training",
     "Run": "vaekit.runs", "load_run": "vaekit.runs", "save_run": "vaekit.runs",
