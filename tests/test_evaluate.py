@@ -281,3 +281,14 @@ def test_the_command_refuses_before_it_works_and_leaves_the_run_alone(run, tmp_p
         assert error.count("\n") == 1
     assert there.read_text() == "mine"
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == kept
+
+
+def test_samples_of_one_mode_have_an_error_that_knows_it():
+    """All samples beside one row: whichever split has it decides, so the share has next to no number of its own."""
+    train, test, third = halves()
+    data = vk.Dataset(DIGITS.schema, train, test=test)
+    noise = 0.01 * torch.randn(400, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    one = sample_figures(Drawn(third.rows(slice(0, 1)) + noise), data, features=pixels, statistics=CHEAP)
+    share = one["nearer_to_training"]
+    assert abs(share.value - 0.5) > 0.3
+    assert share.standard_error > 0.2

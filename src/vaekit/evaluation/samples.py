@@ -27,7 +27,7 @@ Statistic = Callable[[Tensor, Tensor], float]
 _NEIGHBOURS = {"precision": 3, "recall": 3, "density": 5, "coverage": 5}
 """k of the k-NN balls, as in the papers."""
 
-_GROUPS = 10
+GROUPS = 10
 """Groups of the delete-a-group jackknife behind each standard error."""
 
 
@@ -127,9 +127,9 @@ def sample_quality(
         if x.dim() != 2 or x.shape[1] != real.shape[1] or not bool(torch.isfinite(x).all()):
             raise DataError(f"{name}: expected finite features (n, {real.shape[-1]}), got {tuple(x.shape)}")
     n = min(len(real) // 2, len(fake), most)
-    if n < 2 * _GROUPS:
+    if n < 2 * GROUPS:
         raise DataError(
-            f"sample_quality: {n} rows to compare; it needs {2 * _GROUPS} samples and twice as many real rows"
+            f"sample_quality: {n} rows to compare; it needs {2 * GROUPS} samples and twice as many real rows"
         )
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))
     first, second = real[order[:n]].float(), real[order[n : 2 * n]].float()
@@ -143,9 +143,9 @@ def sample_quality(
 
 def jackknifed(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: str) -> Estimate:
     """The figure with the standard error of a delete-a-group jackknife."""
-    group = torch.arange(len(real)) % _GROUPS
-    values = [statistic(real[group != g], fake[group != g]) for g in range(_GROUPS)]
-    error = math.sqrt((_GROUPS - 1) / _GROUPS * float(np.square(np.array(values) - np.mean(values)).sum()))
+    group = torch.arange(len(real)) % GROUPS
+    values = [statistic(real[group != g], fake[group != g]) for g in range(GROUPS)]
+    error = math.sqrt((GROUPS - 1) / GROUPS * float(np.square(np.array(values) - np.mean(values)).sum()))
     return Estimate(statistic(real, fake), error, len(real), unit, how.replace("_", " "))
 
 
