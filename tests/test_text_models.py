@@ -689,6 +689,7 @@ def test_sentences_have_no_values_to_be_moved(keywords):
 def test_a_second_stage_is_fitted_to_codes_of_sentences(name, second):
     """What `sample_codes` draws then lies where the codes are."""
     schema, split = text(labelled=True)
+    torch.manual_seed(0)
     model = MODELS[name](schema, second_stage=second, prior_components=1, conditional=second == "flow")
     x, c = split.rows(slice(None)), split.condition(slice(None), model.condition_dim)
     with torch.no_grad():
@@ -706,6 +707,7 @@ def test_a_second_stage_is_fitted_to_codes_of_sentences(name, second):
 @heads
 def test_mixed_precision_stays_near_full(softmax, tied):
     schema, split = text()
+    torch.manual_seed(0)
     model = vk.models.text_lm(schema, **SMALL, softmax=softmax, tied=tied).eval()
     x = split.rows(slice(None))
     full = model.draw(x).log_px
