@@ -36,7 +36,10 @@ NAMES: dict[str, tuple[str, str]] = {
         "How many of the K weighted draws count for the median example: below about 10, log p(x) is not to be trusted.",
     ),
     "nll": ("NLL of a sentence", "Minus the bound, its end counted and the KL included. Lower is better."),
-    "nll_importance": ("NLL of a sentence by importance", "The same by importance sampling: a tighter bound."),
+    "nll_importance": (
+        "NLL of a sentence by importance",
+        "The same by importance sampling: too high on average, the less so the larger K.",
+    ),
     "nll_per_word": ("NLL of a word", "The nats of all sentences, divided by their words; an end counts as one."),
     "word_perplexity": (
         "Perplexity",
