@@ -146,6 +146,13 @@ LABELS = torch.tensor([0, -1, 1, 2, -1, -1, 0, -1, 2])
 TOLD = torch.nn.functional.one_hot(LABELS + 1, 4)[:, 1:].double()
 
 
+def test_rows_with_and_without_a_label_are_drawn_together():
+    with torch.no_grad():
+        log_w = linear_model().draw(tensor(X), TOLD, 4).log_w
+    wanted = torch.where(LABELS >= 0, tensor(JOINT).gather(1, LABELS.clamp_min(0)[:, None])[:, 0], LOG_PX)
+    assert_close(log_w, wanted.expand(4, -1), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("share", [None, 5 / 9, 0.1])
 def test_the_loss_is_the_stated_objective(share):
     model, known = linear_model(0.4), LABELS >= 0

@@ -52,6 +52,9 @@ _BY_NAME: dict[str, Any] = {
 }
 """Types that read better on a command line than the Python annotation, or are narrower than it."""
 
+_ALSO = {"labelled": ("--labels",)}
+"""Other names of an option; `labels` itself are an argument of `load`."""
+
 
 class Parser(ArgumentParser):
     """A parser whose errors are UsageErrors in one line."""
@@ -109,8 +112,9 @@ def add_options(
         metavar = f"{{{','.join(map(str, choices))}}}" if choices else name.upper().replace("_", "-")
         flag = f"--{name.replace('_', '-')}"
         alone: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+        shown_help = f"{text}{shown}".replace("%", "%%")
         group.add_argument(
-            flag, type=kind, default=default, help=f"{text}{shown}".replace("%", "%%"), metavar=metavar, **alone
+            flag, *_ALSO.get(name, ()), type=kind, default=default, help=shown_help, metavar=metavar, **alone
         )
     return names
 
