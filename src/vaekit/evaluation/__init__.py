@@ -10,6 +10,7 @@ from vaekit.evaluation.annealed import (
 from vaekit.evaluation.codebook import codebook_usage
 from vaekit.evaluation.doctor import diagnose
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.examples import per_example
 from vaekit.evaluation.figures import reconstruction_error
 from vaekit.evaluation.findings import Finding
 from vaekit.evaluation.gaps import gaps
@@ -25,6 +26,7 @@ from vaekit.evaluation.likelihood import (
     trust,
 )
 from vaekit.evaluation.probes import probes
+from vaekit.evaluation.quality import sample_figures
 from vaekit.evaluation.summary import evaluate, to_json
 
 __all__ = [
@@ -52,8 +54,10 @@ __all__ = [
     "kl_per_layer",
     "log_likelihood",
     "log_likelihood_per_example",
+    "per_example",
     "probes",
     "reconstruction_error",
+    "sample_figures",
     "to_json",
     "trust",
 ]
