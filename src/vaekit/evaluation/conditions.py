@@ -56,9 +56,9 @@ def _moved(model: Model, test: Split) -> dict[str, np.ndarray]:
     assert test.conditions is not None
     at = slice(len(test) // 2, len(test) // 2 + 1)
     batch = batch_at(model, test, at)
-    z = model.encode(*batch) if model.has_posterior else model.prior_codes(1, batch.c)
+    z = model.prior_codes(1, batch.c) if isinstance(model, GAN) else model.encode(*batch)
     given, many = test.conditions.float(), min(_MOST, model.condition_dim)
-    values = torch.quantile(given[:, :many], torch.tensor(_STEPS), dim=0).T
+    values = torch.from_numpy(np.quantile(given[:, :many].numpy(), _STEPS, axis=0).T).float()
     told = given[at].expand(many, len(_STEPS), -1).clone()
     for row in range(many):
         told[row, :, row] = values[row]
