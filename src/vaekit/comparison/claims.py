@@ -135,11 +135,14 @@ def _reconstructs(h: Hearing) -> Iterator[Claim]:
         yield from _lower(
             h, "vae", gan, "reconstruction_error", "vae_reconstructs",
             f"A VAE reconstructs better than a GAN ({gan})", "reconstruction error",
+            "; the code of a GAN is sought by gradient, example by example, a VAE's is read off by its encoder",
         )  # fmt: skip
 
 
-def _lower(h: Hearing, a: str, b: str, key: str, name: str, claim: str, words: str) -> Iterator[Claim]:
-    """a's figure is lower than b's."""
+def _lower(
+    h: Hearing, a: str, b: str, key: str, name: str, claim: str, words: str, note: str = ""
+) -> Iterator[Claim]:  # fmt: skip
+    """a's figure is lower than b's; `note` is added to the rule."""
     first, second = h.figure(a, key), h.figure(b, key)
     if first is None or second is None:
         return
@@ -149,7 +152,7 @@ def _lower(h: Hearing, a: str, b: str, key: str, name: str, claim: str, words: s
         name, claim, -found.sign,
         f"{words} {number(first.value)} against {number(second.value)}{share}; the difference is {number(found.value, 2)} "
         f"{_within(found.half, '', h)}",
-        f"holds where the {words} of {a} is below that of {b}", found,
+        f"holds where the {words} of {a} is below that of {b}{note}", found,
         **{a: first.value, b: second.value},
     )  # fmt: skip
 
