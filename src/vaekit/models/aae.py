@@ -57,13 +57,17 @@ class AAE(Model):
         autoencoder: encoder and decoder, without a prior of its own.
         critic: z, or (z, c) -> all mass at one number (1,).
         prior: p(z).
-        game_learning_rate: of the critic, and of the encoder where it plays against it.
+        game_learning_rate: of the critic, and of the encoder where it plays against it; None is that of the autoencoder.
     """
 
     has_likelihood = False
 
     def __init__(
-        self, autoencoder: LatentModel, critic: Conditional, prior: Conditional, game_learning_rate: float
+        self,
+        autoencoder: LatentModel,
+        critic: Conditional,
+        prior: Conditional,
+        game_learning_rate: float | None = None,
     ) -> None:
         super().__init__()
         self.autoencoder, self.critic, self.prior = autoencoder, critic, prior
@@ -139,7 +143,7 @@ def aae(
     sigma: Sigma | None = None,
     critic_width: int = 256,
     critic_layers: int = 2,
-    game_learning_rate: float = 5e-4,
+    game_learning_rate: float | None = None,
     conditional: bool = False,
 ) -> AAE:
     """An adversarial autoencoder: its codes are brought to the prior by a critic.
@@ -155,14 +159,15 @@ def aae(
             element; for gaussian also optimal.
         critic_width: units in each hidden layer of the critic of codes.
         critic_layers: hidden layers of that critic.
-        game_learning_rate: of the critic's Adam, and of the encoder's where it plays against the critic.
+        game_learning_rate: of the critic's Adam, and of the encoder's where it plays against the critic; left out, that of the
+            autoencoder, with its decay: an encoder that still plays when the decoder has come to rest would leave it behind.
         conditional: tell encoder, decoder and critic the class of each example, or its conditions.
     """
     check_latent_dim(latent_dim)
     for name, value in (("critic_width", critic_width), ("critic_layers", critic_layers)):
         if value < 1:
             raise UsageError(f"{name} {value}: expected at least 1")
-    if not 0 < game_learning_rate < math.inf:
+    if game_learning_rate is not None and not 0 < game_learning_rate < math.inf:
         raise UsageError(f"game_learning_rate {game_learning_rate}: expected a positive number")
     if prior not in ("normal", "uniform"):
         raise UsageError(f"model aae: prior {prior!r}: expected normal or uniform")
