@@ -123,7 +123,12 @@ def test_conditions_in_words(text, values):
 
 def test_of_several_labels_any_may_be_named():
     schema = replace(SCHEMA, conditions=("smiles", "hat", "age=old"))
-    for text, values in (("hat", [0, 1, 0]), ("smiles, age=old", [1, 0, 1]), ("age=old=2,hat=1", [0, 1, 2]), ("1,0,1", [1, 0, 1])):
+    for text, values in (
+        ("hat", [0, 1, 0]),
+        ("smiles, age=old", [1, 0, 1]),
+        ("age=old=2,hat=1", [0, 1, 2]),
+        ("1,0,1", [1, 0, 1]),
+    ):
         assert schema.condition(text).tolist() == values
     with pytest.raises(vk.errors.UsageError, match="expected one of smiles, hat"):
         schema.condition("hat,cat")

@@ -94,7 +94,9 @@ class Schema:
             elif all("=" in part for part in parts):
                 for name, _, value in (part.rpartition("=") for part in parts):
                     c[names.index(name.strip())] = float(value)
-            elif self.conditions and set(parts) <= set(names) and len(parts) < len(names):  # of classes a row has but one
+            elif (
+                self.conditions and set(parts) <= set(names) and len(parts) < len(names)
+            ):  # of classes a row has but one
                 c[[names.index(part) for part in parts]] = 1.0
             elif len(parts) == len(names):
                 c = torch.tensor([float(part) for part in parts])
