@@ -17,6 +17,7 @@ from vaekit.distributions.families import Bernoulli
 from vaekit.evaluation import diagnose
 from vaekit.evaluation.findings import Case
 from vaekit.evaluation.outcome import _effective
+from vaekit.evaluation.symptoms import _information
 from vaekit.models import RECIPES
 from vaekit.objectives import elbo
 from vaekit.training import fit
@@ -123,6 +124,31 @@ def test_a_whole_collapse_is_told():
     finding = found(model)["posterior_collapse"]
     assert finding.numbers["dimensions"] == [0, 1, 2]
     assert "3 of 3" in str(finding)
+
+
+def test_a_code_that_is_paid_for_and_not_used_has_collapsed(healthy):
+    """As with free bits or a minimum rate: q(z|x) is N(0, 1/e) for every x, whose KL is 1 / 2e a dimension."""
+    model, _ = healthy
+    rows = [p for _, p in model.encoder.named_parameters() if p.dim() == 2][-1]
+    with torch.no_grad(), restored(model):
+        rows.zero_()
+        model.encoder.network.bias.copy_(torch.tensor([[0.0], [-1.0]]).expand(2, 6))
+        finding = found(model)["posterior_collapse"]
+    assert finding.numbers["dimensions"] == list(range(6))
+    assert finding.numbers["kl"] == pytest.approx([0.5 / math.e] * 6, rel=1e-2)  # the bounds are soft
+    assert finding.numbers["information"] == pytest.approx([0] * 6, abs=1e-6)
+    assert "though their KL is 1.1 nats" in finding.what
+    assert "same for every example" in finding.cause
+
+
+def test_information_is_at_most_that_of_gaussian_moments(healthy):
+    """Means of variance 3 and posteriors of variance 1, as in the linear Gaussian model: log(1 + 3) / 2 nats."""
+    mean = torch.randn(100_000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0**0.5, 0.0])
+    normal = torch.distributions.Independent(torch.distributions.Normal(mean, 1.0), 1)
+    model = SimpleNamespace(posterior=lambda x, c=None: normal, condition_dim=0, condition_optional=False,
+                            parameters=lambda: iter([torch.zeros(1)]))  # fmt: skip
+    told = _information(SimpleNamespace(model=model, held=DIGITS.test))
+    assert told == pytest.approx([math.log(4) / 2, 0], abs=0.01)
 
 
 @pytest.mark.parametrize(("shift", "ratio"), [(1.5, 1.0), (0.0, 6.0)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Independent, Normal
 
 from vaekit.distributions.bernoulli import BernoulliEvent
 from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
@@ -43,19 +44,33 @@ def posterior_collapse(case: Case) -> Finding | None:
         return None
     z = codes(case.model, case.held)
     idle = sorted(set(range(z.shape[1])) - set(active_of(z, ACTIVE)))
-    rates = _rates(case, z.shape[1])
+    rates, told = _rates(case, z.shape[1]), _information(case)
     if rates is not None:
-        idle = [d for d in idle if rates[d] < NO_RATE] if sum(rates) >= LOST else list(range(len(rates)))
+        told = rates if told is None else [min(pair) for pair in zip(rates, told, strict=True)]
+        idle = [d for d in idle if told[d] < NO_RATE] if sum(told) >= LOST else list(range(len(told)))
     if not idle:
         return None
     numbers: dict[str, Any] = {"dimensions": idle, "variance": [float(z[:, d].double().var()) for d in idle]}
-    numbers |= {} if rates is None else {"kl": [rates[d] for d in idle]}
-    most = "" if rates is None else f", at most {max(rates[d] for d in idle):.2g} nats each"
-    said = f"{len(idle)} of {z.shape[1]} latent dimensions are not used ({listed(idle)}){most}"
+    said = f"{len(idle)} of {z.shape[1]} latent dimensions are not used ({listed(idle)})"
+    spent = 0.0
+    if rates is not None and told is not None:
+        numbers |= {"kl": [rates[d] for d in idle], "information": [told[d] for d in idle]}
+        said += f", at most {max(told[d] for d in idle):.2g} nats each"
+        spent = sum(numbers["kl"])
     used = z.shape[1] - len(idle)
     if used >= USED * z.shape[1]:
         return Finding("unused_dimensions", numbers, said, *_surplus(case, used), severity="note")
+    if spent >= LOST and spent >= 2 * sum(numbers["information"]):
+        return Finding("posterior_collapse", numbers, f"{said}, though their KL is {spent:.2g} nats", *_SPENT)
     return Finding("posterior_collapse", numbers, said, *_collapse(case, used))
+
+
+_SPENT = (
+    "this KL is the same for every example and tells the decoder nothing: free bits, a minimum rate or too short a training let "
+    "it stand",
+    "let the KL in slowly (warm-up) or begin with an encoder that has learned to tell examples apart (pretrain, aggressive)",
+)
+"""Cause and fix where nats are spent and not used."""
 
 
 def _surplus(case: Case, used: int) -> tuple[str, str]:
@@ -195,6 +210,22 @@ def _rates(case: Case, dims: int) -> list[float] | None:
     except UsageError:
         return None
     return rates if len(rates) == dims else None
+
+
+def _information(case: Case) -> list[float] | None:
+    """Nats that each dimension tells of the example at most, None unless q(z|x) is Gaussian with independent dimensions.
+
+        I(x; z_d) <= E_x KL(q(z_d|x), r) = (log(E_x s^2 + Var_x m) - E_x log s^2) / 2,   r the Gaussian with q(z_d)'s moments
+
+    This is at most the rate under N(0, 1), and far below it where free bits are spent on a code that is the same for all.
+    """
+    q = case.model.posterior(*batch_at(case.model, case.held, slice(None)))
+    q = q.base_dist if isinstance(q, Independent) else q
+    if not isinstance(q, Normal) or q.loc.dim() != 2:
+        return None
+    mean, variance = q.loc.double(), q.scale.double().square()
+    whole = variance.mean(0) + mean.var(0, correction=0)
+    return [float(d) for d in (whole.log() - variance.log().mean(0)) / 2]
 
 
 def _beyond(model: Model, x: Tensor) -> Tensor:
