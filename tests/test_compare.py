@@ -507,3 +507,39 @@ def test_vectors_without_classes_are_compared_by_what_they_have(tmp_path):
     page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
     assert "no images" in page
     assert "One seed has no spread" in page
+
+
+def test_rows_without_a_label_are_for_models_that_can_do_without(tmp_path):
+    """The first rows of the training split have no label, and the last neither."""
+    data = vk.load("digits", labelled=30)
+    result = compare(
+        data, ["m2", "vae"], out=tmp_path / "out", seeds=1, epochs=1, shared={"hidden": [8]}, progress=False
+    )
+    # the class is summed out of its log p(x): it is told nothing, yet draws the class that it is asked for
+    assert not result["models"]["m2"]["told"]
+    assert {"log_likelihood", "condition_share"} <= set(result["figures"]["m2"])
+    assert "m2_obeys" in {claim["key"] for claim in result["claims"]}
+    first = int(data.train.labelled.nonzero()[0])
+    order = torch.cat([data.train.labelled.nonzero().flatten(), torch.arange(first)])
+    shuffled = replace(data, train=data.train.take(order))  # the rows that are looked at first have labels
+    with pytest.raises(DataError, match=r"model cvae: train: the class of .* is not known.*take model m2"):
+        compare(shuffled, ["vae", "cvae"], out=tmp_path / "other", seeds=1, epochs=1, progress=False)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_training_that_leaves_the_numbers_is_a_result_too(digits, judge, tmp_path, monkeypatch):
+    """Its weights are infinite while it is watched; and one whose samples are no number when it is measured."""
+    monkeypatch.setattr(comparing, "Judge", lambda data: judge)
+    result = compare(
+        digits, ["vae", "gan"], out=tmp_path / "out", seeds=1, epochs=1, shared={"hidden": [8]},
+        training={"learning_rate": 1e12}, progress=False,
+    )  # fmt: skip
+    assert all(about["failed"] for about in result["models"].values())
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["figures"] == {"vae": {}, "gan": {}}
+    monkeypatch.setattr(
+        running, "figures_of", lambda *_: (_ for _ in ()).throw(DataError("samples: a value is not finite"))
+    )
+    result = compare(
+        digits, ["vae", "gan"], out=tmp_path / "two", seeds=1, epochs=1, shared={"hidden": [8]}, progress=False
+    )
+    assert result["models"]["vae"]["failed"] == ["samples: a value is not finite"]

@@ -212,7 +212,7 @@ def _steadier(h: Hearing, a: str, b: str, key: str, claim: str) -> Iterator[Clai
 
 def _obeys(h: Hearing) -> Iterator[Claim]:
     real = h.references.get("condition_share")
-    for model in sorted(h.told, key=lambda name: list(h.table).index(name) if name in h.table else 0):
+    for model in h.table:
         figure = h.figure(model, "condition_share")
         if figure is None or real is None:
             continue

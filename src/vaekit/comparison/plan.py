@@ -170,7 +170,10 @@ def _rehearse(plan: Plan, name: str, data: Dataset) -> None:
     try:
         model = build(plan, name, data, 0)
         rows, two = data.train.fixed(), slice(0, 2)
-        batch = Batch(rows.rows(two), rows.condition(two, model.condition_dim))
+        for split in data.splits().values():  # every row, since a class may be missing anywhere
+            split.condition(slice(None), model.condition_dim, optional=model.condition_optional)
+        told = rows.condition(two, model.condition_dim, optional=model.condition_optional)
+        batch = Batch(rows.rows(two), told)
         with torch.random.fork_rng():
             for player in model.updates(with_dataset_size(RECIPES[name].objective, len(data.train))):
                 player.objective(model, batch)

@@ -16,10 +16,10 @@ from vaekit.comparison.folder import COURSE, Folder
 from vaekit.comparison.judge import Judge
 from vaekit.comparison.measure import figures_of, pictures_of
 from vaekit.comparison.plan import Plan, build, config_of
-from vaekit.comparison.samples import how_drawn
+from vaekit.comparison.samples import how_drawn, is_told
 from vaekit.comparison.watching import Watch
 from vaekit.data.batches import steps_per_epoch
-from vaekit.errors import TrainingError
+from vaekit.errors import DataError, RunError, TrainingError, VaekitError
 from vaekit.evaluation import to_json
 from vaekit.evaluation.gallery import gallery
 from vaekit.files import write_json
@@ -46,20 +46,29 @@ def _written(plan: Plan, name: str, seed: int, judge: Judge, place: Path, tell: 
     try:
         status |= _trained(model, plan, name, seed, judge, place, watch)
     except TrainingError as error:
-        write_json(place / COURSE, {"looks": watch.looks, "failed": str(error)})
-        write_json(place / "status.json", {"state": "failed", "error": str(error)})
+        _write_failure(place, watch, error)
         runs.save_model(model, place / "model")
         return
     status["seconds"] = round(time.perf_counter() - started, 2)
     tell("measuring", 0.0)
     runs.save_model(model, place / "model")
-    figures = figures_of(model, judge, plan.samples, seed)
+    try:
+        figures = figures_of(model, judge, plan.samples, seed)
+        arrays = {"comparison": pictures_of(model, judge, seed), "gallery": gallery(model, data, seed=seed)}
+    except (DataError, RunError) as error:  # what the model makes is no number
+        _write_failure(place, watch, error)
+        return
     write_json(place / "evaluation.json", to_json(dict(figures)))
-    about = {"parameters": size_of(model), "drawn": how_drawn(model), "told": model.condition_dim > 0}
+    about = {"parameters": size_of(model), "drawn": how_drawn(model), "told": is_told(model)}
     write_json(place / COURSE, {"looks": watch.looks, "seconds": watch.looks[-1]["seconds"], **about})
-    runs.write_arrays(place / "figures" / "comparison.npz", pictures_of(model, judge, seed))
-    runs.write_arrays(place / "figures" / "gallery.npz", gallery(model, data, seed=seed))
+    for stem, pictures in arrays.items():
+        runs.write_arrays(place / "figures" / f"{stem}.npz", pictures)
     write_json(place / "status.json", status)
+
+
+def _write_failure(place: Path, watch: Watch, error: VaekitError) -> None:
+    write_json(place / COURSE, {"looks": watch.looks, "failed": str(error)})
+    write_json(place / "status.json", {"state": "failed", "error": str(error)})
 
 
 def _trained(model: Model, plan: Plan, name: str, seed: int, judge: Judge, place: Path, watch: Watch) -> dict[str, Any]:

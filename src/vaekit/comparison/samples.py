@@ -30,6 +30,11 @@ def how_drawn(model: Model) -> str | None:
     return FITTED if isinstance(model, LatentModel) else None
 
 
+def is_told(model: Model) -> bool:
+    """Whether the model is told of every row what it is, and its figures are given that; not one that sums the class out."""
+    return model.condition_dim > 0 and not model.condition_optional
+
+
 @torch.no_grad()
 def drawn(model: Model, data: Dataset, n: int, c: Tensor | None = None, *, noise: bool = False) -> Tensor:
     """n samples (n, *shape) of a model at rest, told c (n, C) where it takes a condition; float32 on the processor."""

@@ -6,6 +6,7 @@ clock stands still while a model is looked at.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from vaekit.comparison.judge import Judge
+from vaekit.errors import DataError, RunError
 from vaekit.evaluation.rows import at_rest, batches
 from vaekit.models.base import Model
 
@@ -55,7 +57,15 @@ class Watch:
 
 
 def look(model: Model, judge: Judge, seed: int) -> Look:
-    """Both qualities as far as the model has them, on few rows."""
+    """Both qualities as far as the model has them, on few rows; None where they are no number. Whether a training has failed is
+    not said here: it finds that out itself."""
+    found: Look = dict.fromkeys(QUALITIES)
+    with contextlib.suppress(DataError, RunError):  # a weight, a sample or a feature is not finite
+        found |= _qualities(model, judge, seed)
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+
+
+def _qualities(model: Model, judge: Judge, seed: int) -> Look:
     found: Look = {"frechet_distance": judge.distance(model, seed), "reconstruction_error": None}
     if getattr(model, "has_posterior", True) and judge.data.test is not None:
         rows = judge.data.test.fixed().head(_ROWS)
