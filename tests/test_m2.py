@@ -14,6 +14,8 @@ from torch.testing import assert_close
 
 import vaekit as vk
 from vaekit.cli.main import main
+from vaekit.cli.options import parse
+from vaekit.cli.settings import resolve, train_parser
 from vaekit.conditional import Parametric
 from vaekit.data.batches import epoch_batches
 from vaekit.data.dataset import keep_labels
@@ -509,3 +511,15 @@ def test_a_folder_of_unlabelled_images_has_no_class(tmp_path):
     assert data.schema.classes == ("cat", "dog")
     every = torch.cat([s.labels for s in (data.train, data.validation, data.test)])
     assert sorted(every.tolist()) == [-1] * 6 + [0] * 6 + [1] * 6
+
+
+@pytest.mark.parametrize(("given", "draws"), [([], 20), (["--evaluation-samples", "150"], 150)])
+def test_an_evaluation_takes_as_many_decodings_as_that_of_another_model(given, draws):
+    """200 draws by default, each of which is decoded as every one of the ten classes."""
+    data = vk.load("digits", labelled=20)
+    options = parse(train_parser("m2", "semisupervised"), ["digits", "--model", "m2", *given]).as_dict()
+    resolve(options, data)
+    assert options["evaluation_samples"] == draws
+    plain = parse(train_parser("vae", "elbo"), ["digits"]).as_dict()
+    resolve(plain, data)
+    assert plain["evaluation_samples"] == 200

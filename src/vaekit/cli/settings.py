@@ -73,7 +73,7 @@ def train_parser(model: str, objective: str) -> Parser:
         type=int | None,
         default=None,
         help="K, draws for each test example of the importance-sampled log p(x) (default: 200; fewer, at least 10, where "
-        "there are many test sentences)",
+        "there are many test sentences, or where m2 decodes every class for each draw)",
     )  # type: ignore[arg-type]
     add_options(parser, load, "data")
     add_options(parser, RECIPES[model].function, f"model {model}")
@@ -118,7 +118,10 @@ def resolve(options: Options, data: Dataset) -> None:
     )
     if options["evaluation_samples"] is None:
         tested = len(data.test or data.train) if schema.kind == "text" else 1
-        options["evaluation_samples"] = max(10, min(200, _SENTENCES_DRAWN // tested))
+        decoded = (
+            max(1, len(schema.classes or ())) if options["model"] == "m2" else 1
+        )  # a draw is decoded as every class
+        options["evaluation_samples"] = max(10, min(200 // decoded, _SENTENCES_DRAWN // tested))
     options["batch_size"] = options["batch_size"] or (128 if n >= 10_000 else 64)
     steps = steps_per_epoch(n, options["batch_size"])
     options["epochs"] = min(100, max(10, -(-12_000 // steps))) if options["epochs"] is None else options["epochs"]
