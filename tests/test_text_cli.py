@@ -263,7 +263,10 @@ def test_a_conditional_model_is_told_the_label(told, lines, capsys, tmp_path):
     } == {"y"}
     status, _, err = call(capsys, "reconstruct", told, lines)
     assert status == 3
-    assert "label" in err
+    assert "give lines label<TAB>sentence" in err
+    status, _, err = call(capsys, "interpolate", told, "--from", "bob", "--to", "anna")
+    assert status == 2
+    assert "say which with --condition" in err
     (tmp_path / "l.txt").write_text("x\tbob sees\ny\tanna\n")
     assert call(capsys, "reconstruct", told, tmp_path / "l.txt")[0] == 0
     assert call(capsys, "interpolate", told, "--from", "bob", "--to", "anna", "--condition", "x", "--steps", 2)[0] == 0
@@ -293,6 +296,13 @@ def test_a_conditional_model_is_told_the_label(told, lines, capsys, tmp_path):
         (["interpolate", "VAE", "--from", "a", "--to", "b", "--steps", "1"], 2, "at least 2"),
         (["interpolate", "VAE", "BOOK", "--from", "0", "--to", "99"], 2, "from 0 to 80"),
         (["interpolate", "VAE", "BOOK", "--from", "a", "--to", "1"], 2, "number of a row"),
+        (["sample", "VAE", "--noise", "--beam", "3"], 2, "--noise: draws words"),
+        (["sample", "VAE", "--beam", "x"], 2, "--beam: expected int, got x"),
+        (["evaluate", "VAE", "--split", "x"], 2, "--split: expected one of 'all', 'train', 'validation', 'test'; got x"),
+        (["evaluate", "VAE", "--two-sample"], 2, "--two-sample: looks at images"),
+        (["train", "BOOK", "--model", "text-lm", "--image-size", "8"], 2, "image_size 8: is for images"),
+        (["train", "digits", "--vocabulary", "bpe"], 2, "vocabulary bpe: is for text"),
+        (["train", "BOOK", "--model", "text-lm", "--minimum-count", "9999"], 2, "minimum_count 9999: no word"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line(capsys, tmp_path, monkeypatch, vae, lm, book, arguments, status, said):

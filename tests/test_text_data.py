@@ -186,6 +186,7 @@ def test_a_mark_at_the_beginning_is_no_letter(tmp_path, encoding):
         ("a.txt", b"word", "1 sentence, too few"),
         ("a.txt", b"good line\nbad \xff line\n", r"line 2 is not UTF-8 \(byte 0xff\); convert it"),
         ("a.txt", b"one\ntwo\nthr\0ee\n", "line 3 holds a NUL byte"),
+        ("a.txt", "one\ntwo\nthr\0ee\n".encode("utf-16"), "line 3 holds a NUL byte"),
         ("a.txt.gz", gzip.compress(b"a\n" * 100, mtime=0)[:-12], "cannot be read"),
         ("a.txt.gz", b"a\n" * 20, "cannot be read"),
         ("a.txt.xz", b"\xfd7zXZ\0broken", "cannot be read"),

@@ -58,6 +58,8 @@ def run(arguments: list[str]) -> int:
     if options.write and (options.data is not None or options.split not in (None, "test")):
         raise UsageError("--write: a run keeps the figures of its own test rows; leave out --data and --split")
     found = load_run(options.run)
+    if options.two_sample and origin_of(found.model).schema.kind == "text":
+        raise UsageError("--two-sample: looks at images and numbers, this run's model writes sentences; leave it out")
     samples = found.config.get("evaluation_samples", 1000) if options.samples is None else options.samples
     _check(options, samples)
     data, rows = _asked_rows(found, options)

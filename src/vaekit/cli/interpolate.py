@@ -65,6 +65,8 @@ def _ends(found: Run, options: Namespace) -> Split:
     if options.source is None:
         if schema.kind != "text":
             raise UsageError("interpolate: give a SOURCE, and --from and --to as numbers of its rows")
+        if found.model.condition_dim and options.condition is None:
+            raise UsageError("interpolate: this model is told the label of a sentence; say which with --condition")
         typed = [options.start, options.end]
         rows = text_rows(typed, schema)
         warn_of_losses(rows)

@@ -63,6 +63,8 @@ class Parser(ArgumentParser):
         """Raise UsageError in the words of the command line."""
         text = " ".join(" ".join(line.strip(" -") for line in str(message).splitlines()).split())
         text = re.sub(r'Parser key "(\w+)": ', lambda m: f"--{m[1].replace('_', '-')}: ", text)
+        text = re.sub(r"Does not validate against .*? Errors: (Expected a .*?\]?>?) Expected a .*? Given value: (.*)",
+                      r"\1. Got value: \2", text)  # fmt: skip
         text = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"expected one of \1; got \2", text)
         text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (.*)", r"expected \1, got \2", text)
         text = re.sub(r"invalid \w+ value: (.*)", r"cannot be \1", text.removeprefix("argument "))

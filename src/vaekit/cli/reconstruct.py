@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> int:
     rows = other_rows(found, options.source, options.split, options.data_dir, options.sentences)
     told = None if options.condition is None else origin_of(found.model).schema.condition(options.condition)
     if told is not None and not found.model.condition_dim:
-        raise UsageError(f"--condition {options.condition}: this model takes no condition; train a cvae")
+        raise UsageError(f"--condition {options.condition}: this model takes no condition; train a conditional one")
     if origin_of(found.model).schema.kind == "text":
         return _write(found.model, rows.head(options.number or len(rows)), told, options, path)
     path = pictured(options, path)

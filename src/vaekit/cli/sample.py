@@ -12,7 +12,7 @@ from vaekit.cli.common import out_option, output_path, pictured, run_parser, wri
 from vaekit.cli.options import parse
 from vaekit.cli.pictures import grid_picture
 from vaekit.cli.tables import console
-from vaekit.cli.texts import decoding_options, write_lines, writer_of
+from vaekit.cli.texts import decoding_options, given_decoding, write_lines, writer_of
 from vaekit.errors import UsageError
 from vaekit.evaluation.rows import at_rest
 from vaekit.models import LatentModel, Model, origin_of
@@ -26,7 +26,7 @@ def _told(model: Model, text: str | None, n: int) -> Tensor | None:
     schema = origin_of(model).schema
     if not model.condition_dim:
         if text is not None:
-            raise UsageError(f"--condition {text}: this model takes no condition; train a cvae")
+            raise UsageError(f"--condition {text}: this model takes no condition; train a conditional one")
         return None
     if text is not None:
         return schema.condition(text).expand(n, -1)
@@ -41,6 +41,10 @@ def _write(model: Model, options: Namespace, path: Path | None) -> int:
         raise UsageError(f"--out {path}: sentences are no picture; expected a file ending in .txt, .npy, .npz")
     if not model.can_sample or not isinstance(model, LatentModel):
         raise UsageError("sample: this model has no prior to sample from; train a text-vae, or give it a second_stage")
+    if options.noise and {"greedy", "beam"} & set(given_decoding(options)):
+        raise UsageError(
+            "--noise: draws words from p(x|z), as sentences are without --greedy and --beam; leave one out"
+        )
     write, told = writer_of(options, "draw"), _told(model, options.condition, options.number)
     torch.manual_seed(options.seed)
     with at_rest(model):

@@ -93,7 +93,8 @@ class Split:
             return self.conditions[index].float()
         if self.labels is None:
             raise DataError(
-                f"{self.name}: the model is conditional and these rows have no labels; give data with classes"
+                f"{self.name}: the model is conditional and these rows have no labels; give "
+                + ("data with classes" if self.lengths is None else "lines label<TAB>sentence")
             )
         labels = self.labels[index]
         wrong = labels[(labels < -1) | (labels >= dim)]

@@ -59,12 +59,17 @@ def read_text(path: Path) -> str:
         raw = raw if unpack is None else unpack(raw)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error or type(error).__name__}); get the file again") from error
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return _decoded(raw, "utf-16", path)
-    if b"\0" in raw:
-        line = raw[: raw.index(b"\0")].count(b"\n") + 1
-        raise DataError(f"{path}: line {line} holds a NUL byte; give text in UTF-8 (is this a binary file?)")
-    return _decoded(raw, "utf-8-sig", path)
+    wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if not wide and b"\0" in raw:
+        raise DataError(_nul(path, raw[: raw.index(b"\0")].count(b"\n") + 1))
+    text = _decoded(raw, "utf-16" if wide else "utf-8-sig", path)
+    if "\0" in text:
+        raise DataError(_nul(path, text[: text.index("\0")].count("\n") + 1))
+    return text
+
+
+def _nul(path: Path, line: int) -> str:
+    return f"{path}: line {line} holds a NUL byte; give text in UTF-8 (is this a binary file?)"
 
 
 def _decoded(raw: bytes, encoding: str, path: Path) -> str:

@@ -78,7 +78,10 @@ def load(
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     few = {} if labelled is None else {"labelled": labelled}
-    if is_text(source):
+    text = is_text(source)
+    _check_kind(text, image_size=image_size, sentences=sentences, vocabulary=vocabulary, vocabulary_size=vocabulary_size,
+                minimum_count=minimum_count, max_length=max_length)  # fmt: skip
+    if text:
         if conditions is not None or binarize != "none":
             raise UsageError("text: takes labels, and neither conditions nor binarize")
         how: dict[str, Any] = {
@@ -101,6 +104,16 @@ def load(
         data = _binarized(data, binarize, binarize_seed, name)
     options = {"binarize": binarize, "binarize_seed": binarize_seed, "split_seed": split_seed, "image_size": size}
     return replace(data, source={"name": name, **options, **few})
+
+
+def _check_kind(text: bool, **given: Any) -> None:
+    """Raise UsageError for an option that would do nothing with data of this kind."""
+    defaults = load.__kwdefaults__ or {}
+    for name, value in given.items():
+        if value != defaults[name] and (name == "image_size") == text:
+            raise UsageError(
+                f"{name} {value}: is for {'images, these data are' if text else 'text, these data are no'} text; leave it out"
+            )
 
 
 def read_source(

@@ -68,7 +68,7 @@ class Vocabulary:
             minimum_count: a word, or a pair of pieces, that occurs less often is left out.
 
         Raises:
-            UsageError: a size or count below 1, or fewer pieces than bytes.
+            UsageError: a size or count below 1, a count that no word reaches, or fewer pieces than bytes.
             DataError: the sentences hold no word at all.
         """
         if level not in ("word", "bpe"):
@@ -145,6 +145,11 @@ def _words(sentences: Iterable[str], size: int, minimum_count: int) -> dict[str,
     if not found:
         raise DataError("vocabulary: the training sentences hold no word")
     ordered = sorted((w for w, n in counts.items() if n >= minimum_count), key=lambda w: (-counts[w], w))
+    if counts and not ordered:
+        most = max(counts.values())
+        raise UsageError(
+            f"minimum_count {minimum_count}: no word occurs so often; expected at most {most} with these sentences"
+        )
     kept = [word for word in ordered if len(word) <= _LONGEST_WORD][:size]
     names = {name: number for number, name in enumerate((*_HIDDEN, *kept))}
     tokenizer = Tokenizer(WordLevel(names, unk_token=_HIDDEN[UNK]))
