@@ -59,21 +59,21 @@ def trained(word_dropout: float, warm_up: int):
     return model
 
 
-def explained(z: torch.Tensor) -> float:
-    """Part of the variance of E[u | x] that a linear function of the codes z ~ q(z | x) has."""
+def read_off(z: torch.Tensor) -> torch.Tensor:
+    """The linear function of codes z ~ q(z | x) that comes nearest to E[u | x], for each sentence."""
     z = torch.cat([z, torch.ones(len(z), 1)], 1)
-    left = believed - z @ torch.linalg.lstsq(z, believed).solution
-    return 1 - float(left.square().sum() / (believed - believed.mean(0)).square().sum())
+    return z @ torch.linalg.lstsq(z, believed).solution
 
 
 print(f"the language: I(x, u) {information:.2f} nats, log p(x) {float(log_px.mean()):.2f} nats a sentence")
-codes, found, part = {}, {}, {}
+winds, found, part = {}, {}, {}
 for name, remedy in (("plain", (0.0, 0)), ("remedy", (0.7, 8))):
     model = trained(*remedy)
     with torch.no_grad():
-        codes[name] = model.eval().posterior(data.test.rows(slice(None))).sample()
+        z = model.eval().posterior(data.test.rows(slice(None))).sample()
     found[name] = vk.evaluation.aggregate_posterior(model, data.test)["mutual_information"].value
-    part[name] = explained(codes[name])
+    winds[name] = read_off(z)
+    part[name] = 1 - float((believed - winds[name]).square().sum() / (believed - believed.mean(0)).square().sum())
     log_likelihood = vk.evaluation.log_likelihood(model, data.test, samples=50)
     print(
         f"{name:<7} I(x, z) {found[name]:5.2f} nats; of the wind in the code {100 * part[name]:3.0f} %; "
@@ -87,11 +87,9 @@ assert part["plain"] < 0.2 < 0.7 < part["remedy"], "and what it is told is the w
 if len(sys.argv) > 1:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    for axes, (name, z) in zip(figure.subplots(1, 2), codes.items(), strict=True):
-        two = z[:, z.var(0).topk(2).indices]
-        axes.scatter(*two.T, c=torch.atan2(believed[:, 1], believed[:, 0]), cmap="twilight", s=8)
-        axes.set(
-            title=f"{name}: codes, coloured by the direction of the wind", aspect="equal", xlim=(-3, 3), ylim=(-3, 3)
-        )
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, (name, u) in zip(figure.subplots(1, 3), ({"the language": believed} | winds).items(), strict=True):
+        axes.scatter(*u.T, c=torch.atan2(believed[:, 1], believed[:, 0]), cmap="twilight", s=8)
+        axes.set(title=name, aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
+    figure.suptitle("wind as read off a sentence, or off a draw of its code; colour: the direction in the first")
     figure.savefig(sys.argv[1])

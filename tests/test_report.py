@@ -580,7 +580,11 @@ def test_verdict_of_an_autoencoder(tmp_path):
 
 
 def test_verdict_of_a_collapsed_posterior(tmp_path):
-    assert "the posterior has collapsed to the prior" in said(run(tmp_path / "run", evaluation=figures_of(active=0)))
+    evaluation = figures_of(active=0) | {"kl": figure(0.01, 0.001)}
+    assert "the posterior has collapsed to the prior" in said(run(tmp_path / "run", evaluation=evaluation))
+    spent = said(run(tmp_path / "spent", evaluation=figures_of(active=0)))  # as free bits spend it
+    assert "the posterior's mean hardly varies with the example, though its KL is 6.0 nats" in spent
+    assert "collapsed to the prior" not in spent
 
 
 def test_verdict_of_a_code_that_says_next_to_nothing(tmp_path):

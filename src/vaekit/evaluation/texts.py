@@ -1,7 +1,7 @@
 """What a report shows of a model of sentences: texts, computed once from model and data.
 
-The distance of two sentences is the number of words to put in, take out or exchange (Levenshtein, 1966), divided by the
-length of the longer one: 0 for the same sentence, 1 where no word stands in the same order.
+The distance of two sentences is the number of tokens to put in, take out or exchange (Levenshtein, 1966), divided by the
+length of the longer one: 0 for the same sentence, 1 where no token stands in the same order.
 
     d[i, j] = min(d[i-1, j] + 1, d[i, j-1] + 1, d[i-1, j-1] + (a_i != b_j))
 """

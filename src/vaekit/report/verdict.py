@@ -18,6 +18,9 @@ Tone = Literal["good", "plain", "warn"]
 _LITTLE = 0.7
 """Nats below which a code says less than one yes or no of an example."""
 
+_SPENT = 0.1
+"""Nats of a KL that is too large for the posterior to be the prior."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -105,6 +108,8 @@ def active(contents: Contents) -> Finding | None:
     n, rate = round(units), contents.value("kl")
     if n == 0:
         collapsed = "the posterior has collapsed to the prior, and the decoder ignores the code"
+        if rate is not None and rate >= _SPENT:
+            collapsed = f"the posterior's mean hardly varies with the example, though its KL is {number(rate, 2)} nats"
         cause = collapsed if contents.has_likelihood else "all examples have nearly the same code"
         return Finding(f"No latent dimension is active: {cause}.", "warn")
     text = _active_of(n, total)
