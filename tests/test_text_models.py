@@ -716,6 +716,21 @@ def test_mixed_precision_stays_near_full(softmax, tied):
     assert_close(mixed.float(), full, rtol=0.02, atol=0)
 
 
+@heads
+def test_chunks_in_mixed_precision_have_the_same_gradients(monkeypatch, softmax, tied):
+    """The way back leaves the context of mixed precision before it computes a chunk again."""
+    schema, split = text()
+    torch.manual_seed(0)
+    model, x, gradients = vk.models.text_lm(schema, **SMALL, softmax=softmax, tied=tied), split.rows(slice(None)), []
+    for logits in (2**25, 2 * schema.text.size):
+        monkeypatch.setattr(sequence_file, "LOGITS", logits)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = -model.eval().draw(x).log_px.sum()
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other, rtol=0.05, atol=0.05 * float(one.abs().max()))
+
+
 def test_a_frozen_softmax_in_chunks_lets_the_encoder_learn(monkeypatch):
     schema, split = text()
     model, x = MODELS["vae"](schema).double(), split.rows(slice(None))

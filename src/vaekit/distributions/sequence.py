@@ -152,7 +152,9 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: OfTokens, features: Tensor, tokens: Tensor, *weights: Tensor) -> Tensor:
-        ctx.function = function
+        ctx.function, device = function, features.device.type
+        # the way back has left the context of mixed precision, and has to compute what was computed
+        ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         ctx.save_for_backward(features, tokens, *weights)
         return function(features, tokens)
 
@@ -162,7 +164,8 @@ class _Recomputed(torch.autograd.Function):
         features, tokens, *weights = ctx.saved_tensors
         features = features.detach().requires_grad_(ctx.needs_input_grad[1])
         asked = [t for t in (features, *weights) if t.requires_grad]
-        with torch.enable_grad():
+        device, dtype, mixed = ctx.precision
+        with torch.enable_grad(), torch.autocast(device, dtype, enabled=mixed):
             found = iter(torch.autograd.grad(ctx.function(features, tokens), asked, slope, allow_unused=True))
         return None, next(found) if features.requires_grad else None, None, *found
 
