@@ -202,9 +202,11 @@ def test_real_rows_score_as_real_and_copies_are_found_out(digits, judge):
     for key, entry in judge.references.items():
         if key != "condition_share" and KINDS[key].better != "none":
             assert unseen[key] == entry, key
-    copies = judge.of_samples(Given(judge.seen), 0)["nearer_to_training"]
-    assert copies.value == 1.0
-    noisy = judge.of_samples(Given(judge.seen + 0.02 * torch.randn_like(judge.seen)), 0)["nearer_to_training"]
+    rows = digits.train.rows(slice(None))
+    copies = judge.of_samples(Given(rows), 0)
+    assert copies["nearer_to_training"].value == 1.0
+    assert copies["neighbour_distance"].value == pytest.approx(0.0, abs=1e-4)
+    noisy = judge.of_samples(Given(rows + 0.02 * torch.randn_like(rows)), 0)["nearer_to_training"]
     assert noisy.value - 2 * noisy.standard_error > 0.5
     fresh = unseen["nearer_to_training"]
     assert abs(fresh.value - 0.5) < 3 * fresh.standard_error

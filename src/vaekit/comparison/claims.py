@@ -239,7 +239,7 @@ def _copies(h: Hearing) -> Iterator[Claim]:
     found = difference(Side(figure.value, error, math.inf), Side(0.5, 0.0, math.inf))
     yield _claim(
         "copies", f"Generators repeat their training examples ({model}, which does most)", found.sign,
-        f"{_percent(figure.value)} of its samples are nearer to a training row than to any of as many unseen rows "
+        f"{_percent(figure.value)} of its samples are nearer to a training row than to an unseen one, were both equally many "
         f"(± {number(200 * error, 2)} points, two standard errors over rows); of real examples {_percent(real.value)}",
         "holds where that share is above a half", found,
         share=figure.value, real=real.value,

@@ -81,7 +81,7 @@ KINDS: dict[str, Kind] = {
     ),
     "nearer_to_training": Kind(
         "Closer to training rows",
-        "Share of samples closer to some training row than to any of as many unseen rows; half, unless rows are repeated.",
+        "Share of samples closer to a training row than to an unseen one, were both equally many; half, unless rows are repeated.",
         "none", "real examples", True,
     ),
     "neighbour_distance": Kind(

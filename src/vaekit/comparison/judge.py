@@ -6,7 +6,7 @@ Samples are means E[x | z], as they are shown; of binary data draws of x, since 
 class_balance       1/2 sum_k |share of class k among samples - its share among real rows|, classes as the classifier sees them
 rarest_class        min_k (share of class k among samples / its share among real rows)
 condition_share     share of samples that the classifier takes for the class that was asked for, each class equally often
-nearer_to_training  share of samples nearer to one of m training rows than to any of m unseen ones
+nearer_to_training  how much sooner the row nearest to a sample is a training row than an unseen one (evaluation/repeating.py)
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vaekit.errors import DataError
 from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import mean_of
 from vaekit.evaluation.features import Classifier, Features, in_batches, principal_components, train_classifier
+from vaekit.evaluation.repeating import nearer_to_training
 from vaekit.evaluation.rows import at_rest
 from vaekit.evaluation.samples import STATISTICS, frechet_distance, high_frequency_power, jackknifed, sharpness
 from vaekit.models.base import Model
@@ -69,9 +70,7 @@ class Judge:
         self.noise = self.data.train.maximum == 1 or self.data.train.dynamic
         if self.enough:
             self.real_features = in_batches(self.features, self.real)
-            seen = self.data.train.fixed(self.seed)
-            few = torch.randperm(len(seen), generator=torch.Generator().manual_seed(self.seed))[:n]
-            self.seen = seen.rows(few).float()
+            self.seen = self.data.train.fixed(self.seed)
             self.references = self._of_real()
 
     @property
@@ -171,37 +170,10 @@ class Judge:
 
     def _neighbours(self, fake: Tensor) -> Figures:
         """The first half of the unseen rows stands for rows that nobody was trained on, since the second plays samples."""
-        m = min(len(self.seen), len(self.real))
-        own, other = (_distances(fake, rows[:m]) for rows in (self.seen, self.real))
-        near = own.amin(1) / math.sqrt(self.data.schema.size)
-        how = f"to the nearest of {m:,} training rows"
-        return {
-            "nearer_to_training": _nearer(own, other),
-            "neighbour_distance": mean_of(near, "distance", f"root mean square per value {how}"),
-        }
-
-
-def _distances(x: Tensor, rows: Tensor) -> Tensor:
-    """(n, m) Euclidean distances, around the rows' mean so that few digits are lost."""
-    centre = rows.flatten(1).mean(0)
-    return torch.cdist(x.flatten(1) - centre, rows.flatten(1) - centre)
-
-
-def _nearer(own: Tensor, other: Tensor) -> Estimate:
-    """Share of samples (n, m) nearer to `own` rows than to `other` rows. Samples that look alike choose the same row, so the
-    choice of rows is an error of its own: a delete-a-group jackknife over them, beside that over samples."""
-    closer = _closer(own, other)
-    group = torch.arange(own.shape[1]) % _GROUPS
-    left = torch.stack([_closer(own[:, group != g], other[:, group != g]).mean() for g in range(_GROUPS)])
-    rows = (_GROUPS - 1) / _GROUPS * float((left - left.mean()).square().sum())
-    error = math.sqrt(rows + float(closer.var()) / len(closer))
-    how = f"nearer to {own.shape[1]:,} training rows than to {own.shape[1]:,} unseen ones"
-    return Estimate(float(closer.mean()), error, len(closer), "share", how)
-
-
-def _closer(own: Tensor, other: Tensor) -> Tensor:
-    a, b = own.amin(1), other.amin(1)
-    return (a < b).double() + 0.5 * (a == b).double()
+        closer, near = nearer_to_training(fake, self.seen, self.real, seed=self.seed)
+        how = "root mean square per value to the nearest training row"
+        near = near.double() / math.sqrt(self.data.schema.size)
+        return {"nearer_to_training": closer, "neighbour_distance": mean_of(near, "distance", how)}
 
 
 def has_classes(data: Dataset) -> bool:

@@ -4,8 +4,8 @@ Real rows are held-out rows. What a figure would be for samples that cannot be t
 against other real rows: the floor. Samples are means E[x|z] of codes that `sample` draws, as they are shown; where data
 are binary they are draws of x, since no mean is.
 
-nearer_to_training   share of samples that lie nearer to a training row than to any of as many unseen rows: 0.5 without
-                     memorisation, however blurred samples are  (after Meehan, Chaudhuri & Dasgupta, AISTATS 2020)
+nearer_to_training   how much sooner the row nearest to a sample is a training row than an unseen one: 0.5 without memorisation,
+                     however blurred samples are (`repeating.py`)
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.estimate import Estimate, median_of
 from vaekit.evaluation.features import Features, default_features, in_batches
 from vaekit.evaluation.figures import Figures, Question
+from vaekit.evaluation.repeating import nearer_to_training
 from vaekit.evaluation.rows import at_rest, batch_at, check_rows
-from vaekit.evaluation.samples import GROUPS, STATISTICS, nearest, sample_quality
+from vaekit.evaluation.samples import STATISTICS, nearest, sample_quality
 from vaekit.models.base import Model
 from vaekit.models.gan import GAN
 from vaekit.models.vaegan import VAEGAN
@@ -84,9 +85,9 @@ def sample_figures(
     with at_rest(model):
         chosen, fake, how = _drawn(model, real, most, seed)
     x = real.rows(chosen).float()
-    named = features or default_features(data, seed=seed)
+    named = default_features(data, seed=seed) if features is None else features
     figures = sample_quality(in_batches(named, x), in_batches(named, fake), statistics=statistics, most=most, seed=seed)
-    space = "given features" if features else _space(data)
+    space = _space(data) if features is None else "given features"
     found = {
         name: replace(e, estimator=f"real rows in {space}" if name.endswith("_floor") else f"in {space}{how}")
         for name, e in figures.items()
@@ -114,41 +115,15 @@ def _space(data: Dataset) -> str:
 
 
 def _neighbours(train: Split, unseen: Tensor, fake: Tensor, seed: int) -> dict[str, Estimate]:
-    rows = train.fixed(seed).rows(slice(None)).float()
-    scale = 1 / math.sqrt(unseen[0].numel())
-    near, floor = scale * nearest(fake, rows), scale * nearest(unseen, rows)
-    n = min(len(unseen), len(rows))
-    few = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n]]
-    closer, error = _closer(fake, few, unseen[:n])
+    scale, known = 1 / math.sqrt(unseen[0].numel()), train.fixed(seed)
+    closer, near = nearer_to_training(fake, known, unseen, seed=seed)
+    floor = nearest(unseen, known.rows(slice(None)).float())
     how = "root mean square per element to the nearest training row, median"
     return {
-        "neighbour_distance": median_of(near, "distance", f"{how} of samples"),
-        "neighbour_distance_floor": median_of(floor, "distance", f"{how} of test rows"),
-        "nearer_to_training": Estimate(
-            closer, error, len(fake), "share", f"nearer to {n:,} training rows than to {n:,} unseen ones"
-        ),
+        "neighbour_distance": median_of(scale * near, "distance", f"{how} of samples"),
+        "neighbour_distance_floor": median_of(scale * floor, "distance", f"{how} of test rows"),
+        "nearer_to_training": closer,
         "nearer_to_training_floor": Estimate(
             0.5, None, len(fake), "share", "samples that owe no row more than another"
         ),
     }
-
-
-def _closer(fake: Tensor, known: Tensor, unseen: Tensor) -> tuple[float, float]:
-    """Share of samples nearer to `known` than to `unseen` rows, and its error by a delete-a-group jackknife.
-
-    Rows and samples are left out together: many samples that share one neighbour are no better than one.
-    """
-    own, other = (
-        torch.stack([nearest(fake, rows[torch.arange(len(rows)) % GROUPS == g]) for g in range(GROUPS)])
-        for rows in (known, unseen)
-    )
-    group = torch.arange(len(fake)) % GROUPS
-
-    def share(kept: Tensor, samples: Tensor) -> float:
-        a, b = own[kept][:, samples].amin(0), other[kept][:, samples].amin(0)
-        return float(((a < b).double() + 0.5 * (a == b).double()).mean())
-
-    every = torch.arange(GROUPS)
-    parts = torch.tensor([share(every != g, group != g) for g in range(GROUPS)])
-    error = math.sqrt((GROUPS - 1) / GROUPS * float((parts - parts.mean()).square().sum()))
-    return share(every >= 0, group >= 0), error
