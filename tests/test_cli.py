@@ -1,6 +1,7 @@
 """The commands as a user types them, on real digits."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit.cli.main import main
+from vaekit.runs import load_run, save_model
 
 QUICK = ["--epochs", "3", "--hidden", "24", "--evaluation-samples", "10"]
 FIGURE = {"value", "standard_error", "n", "unit", "estimator", "samples"}
@@ -99,6 +101,18 @@ def test_an_output_file_is_not_replaced_unasked(run, capsys, tmp_path):
     assert call(capsys, "sample", run, "--out", target, "--overwrite")[0] == 0
 
 
+def test_weights_that_are_not_finite_give_no_figures_and_no_samples(run, capsys, tmp_path):
+    broken, target = shutil.copytree(run, tmp_path / "broken"), tmp_path / "x.npy"
+    model = load_run(broken).model
+    next(model.parameters()).detach().view(-1)[0] = torch.inf
+    save_model(model, broken / "model")
+    before = (broken / "evaluation.json").read_bytes()
+    for words in (["evaluate", broken, "--write"], ["doctor", broken], ["sample", broken, "--out", target]):
+        status, out, err = call(capsys, *words)
+        assert status and not out and "is not finite; train it again" in err and len(err.splitlines()) == 1
+    assert not target.exists() and (broken / "evaluation.json").read_bytes() == before
+
+
 def test_encode_and_reconstruct_keep_the_order(run, capsys, tmp_path):
     rows = vk.load("digits").test.values.numpy()[:12]
     np.save(tmp_path / "rows.npy", rows)
@@ -182,6 +196,7 @@ def test_overwrite_replaces_only_a_finished_run(capsys, tmp_path):
         (["evaluate", "nowhere"], 4, "no such run folder"),
         (["report", "nowhere"], 4, "no such run folder"),
         (["sample", "nowhere", "--out", "x.gif"], 2, ".png"),
+        (["evaluate", "nowhere", "--samples", "1.5"], 2, "--samples: expected int, got 1.5"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line_and_leave_nothing(capsys, tmp_path, monkeypatch, arguments, status, said):

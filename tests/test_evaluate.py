@@ -206,6 +206,8 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(model):
     broken = vk.models.vae(DIGITS.schema, latent_dim=2, hidden=(8,))
     with torch.no_grad():
         next(broken.parameters()).view(-1)[0] = torch.nan
+    codebook = vk.models.vqvae(DIGITS.schema, hidden=(8,))
+    codebook.quantiser.vectors[0, 0, 0] = torch.nan  # a buffer, not a parameter
     wrong = [
         (lambda: evaluate(model, DIGITS, split=DIGITS.test.head(0)), DataError, "no rows to evaluate"),
         (lambda: evaluate(model, replace(DIGITS, test=None)), DataError, "have no test rows"),
@@ -214,6 +216,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(model):
         (lambda: evaluate(plain, DIGITS, annealed_rows=3), UsageError, "has no likelihood; train a vae"),
         (lambda: evaluate(plain, DIGITS, gap_rows=3), UsageError, "has no likelihood; train a vae"),
         (lambda: evaluate(broken, DIGITS), vk.errors.RunError, "is not finite; train it again"),
+        (lambda: evaluate(codebook, DIGITS), vk.errors.RunError, "weight quantiser.vectors is not finite"),
         (lambda: sample_figures(plain, DIGITS), UsageError, "no prior to sample from"),
         (lambda: sample_figures(model, DIGITS, split=DIGITS.test.head(20)), DataError, "20 rows .* it needs 40"),
     ]

@@ -67,6 +67,8 @@ class Parser(ArgumentParser):
                       r"\1. Got value: \2", text)  # fmt: skip
         text = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"expected one of \1; got \2", text)
         text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (.*)", r"expected \1, got \2", text)
+        union = r"Does not validate against any of the Union subtypes .*?Expected a <class '(\w+)'>.*Given value: (.*)"
+        text = re.sub(union, r"expected \1, got \2", text)
         text = re.sub(r"invalid \w+ value: (.*)", r"cannot be \1", text.removeprefix("argument "))
         raise UsageError(f"{text[:300]} (`{self.prog} --help` lists the options)") from ex
 

@@ -86,9 +86,10 @@ def run(arguments: list[str]) -> int:
     told = _told(model, options.condition, options.number)
     torch.manual_seed(options.seed)
     chunks = [slice(at, min(at + 256, options.number)) for at in range(0, options.number, 256)]
-    samples = torch.cat(
-        [model.sample(p.stop - p.start, None if told is None else told[p], noise=options.noise) for p in chunks]
-    )
+    with at_rest(model):
+        samples = torch.cat(
+            [model.sample(p.stop - p.start, None if told is None else told[p], noise=options.noise) for p in chunks]
+        )
     arrays = {"samples": samples.cpu().float().numpy()}
     write_pictures(path, arrays, "samples", lambda: grid_picture(origin_of(model).schema, arrays["samples"]))
     console().print(f"{options.number} samples: {path}", markup=False)

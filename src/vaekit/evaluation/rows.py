@@ -33,8 +33,8 @@ def at_rest(model: Model) -> Iterator[None]:
 
     Raises RunError where a weight is not finite: no figure of such a model means anything.
     """
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
+    for name, value in model.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
             raise RunError(f"{type(model).__name__}: weight {name} is not finite; train it again")
     training = model.training
     model.eval()
