@@ -2,11 +2,12 @@
 
 import inspect
 import json
+from itertools import pairwise
 
 import pytest
 
 from vaekit.cli.main import main
-from vaekit.cli.objective import FROM_DATA, check_schedule, objective_line, objective_of, schedules_of
+from vaekit.cli.objective import check_schedule, objective_line, objective_of, schedules_of
 from vaekit.cli.options import parse
 from vaekit.cli.settings import train_parser
 from vaekit.errors import UsageError
@@ -23,7 +24,8 @@ def test_every_keyword_of_an_objective_is_an_option_and_reaches_it(name):
     found = objective_of(options(name), rows=77).keywords
     signature = inspect.signature(OBJECTIVES[name]).parameters
     keywords = {key: p.default for key, p in signature.items() if p.kind is p.KEYWORD_ONLY}
-    assert found == keywords | {key: 77 for key in FROM_DATA if key in keywords}
+    keywords.pop("labelled_share", None)  # `fit` sets it, which has the labels
+    assert found == keywords | ({"dataset_size": 77} if "dataset_size" in keywords else {})
     assert objective_line(options(name)).startswith(name)
 
 
@@ -42,6 +44,15 @@ def test_every_keyword_of_an_objective_is_an_option_and_reaches_it(name):
 def test_schedules(given, values):
     made = schedules_of(options(*given), steps=4)
     assert {key: [schedule(4 * epoch) for epoch in range(4)] for key, schedule in made.items()} == values
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 3, 4, 6, 7])
+def test_cycles_divide_the_training_and_end_at_the_weight(cycles):
+    """Whole steps do not: 40 steps in 3 cycles of 13 would begin a fourth with the last one."""
+    beta = schedules_of(options("elbo", "--beta", "3", "--cycles", str(cycles)), steps=4)["beta"]
+    values = [beta(step) for step in range(40)]
+    assert sum(after < before for before, after in pairwise(values)) == cycles - 1
+    assert values[-1] == 3.0
 
 
 @pytest.mark.parametrize(

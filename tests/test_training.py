@@ -150,6 +150,23 @@ def test_early_stopping_restores_the_best_weights():
     assert not torch.equal(kept[best], kept[-1])
 
 
+def test_epochs_within_a_schedule_are_neither_counted_nor_kept():
+    """Without a KL the bound falls at first, by more epochs than patience has; after the ramps it counts as ever."""
+    steps = steps_per_epoch(len(dataset().train), 50)
+    ramps = schedules.cyclical(0.0, 1.0, 10 * steps, ramp=0.8)
+    m, kept = model(), []
+    history = fit(
+        m, epochs=30, patience=3, learning_rate=0.05, schedules={"beta": ramps}, batch_size=50,
+        on_epoch=lambda record: kept.append(weights(m)),
+    )  # fmt: skip
+    bound, settled = np.array(history["validation_elbo"]), np.array(history["beta"]) == 1
+    assert settled.tolist() == (([False] * 8 + [True] * 2) * 3)[: len(history)]
+    assert len(history) > 20, "the ramps of two cycles did not end it"
+    best = int(np.where(settled, bound, -np.inf).argmax())
+    assert history.best_epoch == best + 1
+    assert torch.equal(weights(m), kept[best])
+
+
 # ---- when it goes wrong
 
 

@@ -70,8 +70,8 @@ def schedules_of(options: Options, steps: int) -> dict[str, Schedule]:
         return {}
     if options["warm_up"]:
         return {weight: schedules.linear(0.0, options[weight], options["warm_up"] * steps)}
-    if options["cycles"]:
-        return {weight: schedules.cyclical(0.0, options[weight], options["epochs"] * steps // options["cycles"])}
+    if options["cycles"]:  # not whole steps: what is left over would begin another cycle at the end
+        return {weight: schedules.cyclical(0.0, options[weight], options["epochs"] * steps / options["cycles"])}
     return {}
 
 

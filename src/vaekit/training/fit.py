@@ -68,7 +68,8 @@ def fit(
         gradient_clip: largest norm of a gradient over all parameters of an update.
         aggressive: steps of the encoder alone before each one of the decoder, at most, until the mutual information of
             rows and codes rises no more (He et al., ICLR 2019; see `training/aggressive.py`); 0 moves all at every step.
-        patience: stop after so many epochs without a better validation ELBO and give the model its best weights.
+        patience: stop after so many epochs without a better validation ELBO and give the model its best weights; epochs at
+            whose end a schedule is not where it ends, as in a warm-up, do not count.
         seed: of the order of rows and of all noise; the process's own random state is left as it was.
         device: "auto" takes an accelerator where there is one.
         precision: "bf16" or "fp16" for mixed precision.

@@ -48,6 +48,7 @@ class Training:
     on_step: Callable[[int, float], None] | None = None
     clock: Clock = field(default_factory=Clock)
     step: int = 0
+    waited: int = 0
     history: History = field(default_factory=History)
 
     def run(self, stop: threading.Event) -> History:
@@ -175,13 +176,22 @@ class Training:
             self._fail("a weight is not finite", self.step - 1)
         record = self._record(epoch)
         score = record.get("validation_elbo", -record.get("validation_distortion", math.inf))
-        if self.patience is None or score > self.best:
-            self.best, self.good, self.good_epoch = score, self._snapshot(), epoch
+        settled = self._settled()
+        self.waited += settled
+        if self.patience is None or (score > self.best if settled else self.best == -math.inf):
+            self.good, self.good_epoch = self._snapshot(), epoch
+            self.best, self.waited = (score, 0) if settled else (self.best, self.waited)
         self.history.records.append(record)
         self.history.best_epoch = self.good_epoch
         if self.on_epoch is not None and self.accelerator.is_main_process:
             self.on_epoch(record)
-        return self.patience is not None and epoch - self.good_epoch >= self.patience
+        return self.patience is not None and self.waited >= self.patience
+
+    def _settled(self) -> bool:
+        """Whether the scheduled keywords are where they end. On the way there, in a warm-up or within a cycle, the bound falls
+        and rises for other reasons than those for which training is stopped."""
+        last = max(self.epochs * self.steps, self.step) - 1
+        return self.players[0].keywords(self.step - 1) == self.players[0].keywords(last)
 
     def _record(self, epoch: int) -> Record:
         sizes = torch.full((self.steps,), float(self.batch_size), dtype=torch.float64)

@@ -30,7 +30,7 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     return lambda step: end + (start - end) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
 
 
-def cyclical(start: float, end: float, steps: int, ramp: float = 0.5) -> Schedule:
+def cyclical(start: float, end: float, steps: float, ramp: float = 0.5) -> Schedule:
     """Cycles of `steps` steps: a straight line from `start` to `end` over the part `ramp`, then `end` (Fu et al., 2019)."""
     _check(steps)
     if not 0 < ramp <= 1:
@@ -38,6 +38,6 @@ def cyclical(start: float, end: float, steps: int, ramp: float = 0.5) -> Schedul
     return lambda step: start + (end - start) * min(step % steps / (ramp * steps), 1.0)
 
 
-def _check(steps: int) -> None:
+def _check(steps: float) -> None:
     if steps < 1:
         raise UsageError(f"steps {steps}: a schedule needs at least one step")
