@@ -23,7 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     data = vk.load(options.source)
     with torch.enable_grad():
-        judge = train_classifier(data, epochs=10)
+        judge = train_classifier(data, steps=1500)
         torch.manual_seed(0)
         model = vk.models.cvae(data.schema, latent_dim=16)
         vk.fit(model, data, epochs=options.epochs, learning_rate_decay="cosine", progress=False)

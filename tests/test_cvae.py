@@ -134,7 +134,9 @@ def test_of_several_labels_any_may_be_named():
         schema.condition("hat,cat")
 
 
-@pytest.mark.parametrize("text", ["cow", "1,2", "dog=x", "cow=1", "", "dog=nan", "1,inf,0", "cat,dog", ","])
+@pytest.mark.parametrize(
+    "text", ["cow", "1,2", "dog=x", "cow=1", "", "dog=nan", "1,inf,0", "cat,dog", ",", "cat=0", "0,0,0"]
+)
 def test_conditions_nobody_knows_are_refused(text):
     with pytest.raises(vk.errors.UsageError, match="expected one of cat, dog, eel"):
         SCHEMA.condition(text)

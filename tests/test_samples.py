@@ -1,6 +1,7 @@
 """Figures of samples: closed forms for Gaussians, sets that are the same, sets that are apart, copies that are found out."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,3 +154,23 @@ def test_features_without_labels_are_principal_components():
     z = in_batches(default_features(plain), x)
     centred = x.flatten(1) - x.flatten(1).mean(0)
     assert torch.linalg.svdvals(z)[:5].allclose(torch.linalg.svdvals(centred)[:5], rtol=1e-3)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_features_of_vectors_do_not_depend_on_their_units(labelled):
+    """Two columns tell everything, one of them in units a million times too small for a common scale."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(600, 3)), rng.integers(0, 2, 600)
+    x[:, 1] += 6 * y
+    units = np.array([1e4, 1e-3, 1.0])
+    data, other = (vk.load(values.astype(np.float32), y if labelled else None) for values in (x, x * units))
+    features = [in_batches(default_features(d), d.test.rows(slice(None))) for d in (data, other)]
+    if not labelled:  # up to the sign of a component
+        features = [f.abs() for f in features]
+    assert features[1].numpy() == pytest.approx(features[0].numpy(), abs=1e-3 * float(features[0].abs().max()))
+
+
+def test_a_class_that_no_training_row_has_is_a_class_of_the_classifier():
+    data = vk.load("digits")
+    few = replace(data, train=data.train.take(data.train.labels != 9))
+    assert train_classifier(few, steps=2).head.out_features == 10

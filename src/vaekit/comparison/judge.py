@@ -158,7 +158,10 @@ class Judge:
         """Each class asked for equally often."""
         if self.classifier is None or not model.condition_dim:
             return {}
-        asked = torch.arange(len(self.real)) % self.classifier.head.out_features
+        labels = self.data.train.labels
+        assert labels is not None  # there is a classifier
+        known = labels[labels >= 0].unique()  # nobody has seen the others
+        asked = known[torch.arange(len(self.real)) % len(known)]
         told = class_conditions(model, self.held, asked)
         if told is None or told.shape[1] != self.classifier.head.out_features:
             return {}

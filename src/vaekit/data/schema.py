@@ -102,7 +102,7 @@ class Schema:
                 c = torch.tensor([float(part) for part in parts])
             else:
                 raise ValueError
-            if bool(torch.isfinite(c).all()):
+            if bool(torch.isfinite(c).all()) and (self.conditions or bool(c.any())):  # a row of no class there is not
                 return c
         except ValueError:
             pass

@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         else:
             body = [nn.Flatten(), nn.Linear(math.prod(shape), 128), nn.ReLU(), nn.Linear(128, width)]
         self.body, self.head = nn.Sequential(*body), nn.Linear(width, classes)
-        self.shift, self.scale = 0.0, 1.0
+        self.shift, self.scale = torch.zeros(()), torch.ones(())
 
     def features(self, x: Tensor) -> Tensor:
         """(n, *shape) -> (n, width)."""
@@ -56,12 +56,12 @@ def train_classifier(data: Dataset, *, steps: int = 400, seed: int = 0) -> Class
     train = data.train.take(data.train.labelled).fixed(seed).head(_ROWS)
     if train.labels is None or len(train) == 0:
         raise DataError("train_classifier: these data have no labels")
-    classes = int(train.labels.max()) + 1
+    classes = max(int(train.labels.max()) + 1, len(data.schema.classes or ()))  # one that only other rows have too
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Classifier(data.schema.shape, classes)
         x = train.rows(slice(None))
-        model.shift, model.scale = float(x.mean()), max(float(x.std()), 1e-6)
+        model.shift, model.scale = _standard(x)
         optimizer = torch.optim.Adam(model.parameters(), _RATE, fused=True)
         for step, rows in enumerate(_batches(len(x), steps)):
             optimizer.param_groups[0]["lr"] = _RATE * (1 - step / steps)
@@ -78,12 +78,22 @@ def _batches(n: int, steps: int, size: int = 64) -> Iterator[Tensor]:
         yield from torch.randperm(n).split(size)[: steps - epoch * each]
 
 
+def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of images, or of every column of vectors (n, D): their units say nothing of how much they matter.
+    A column that never varies keeps its scale."""
+    shift, scale = (x.mean(0), x.std(0)) if x.dim() == 2 else (x.mean(), x.std())
+    return shift, torch.where(scale > 1e-6 * shift.abs(), scale, torch.ones_like(scale))
+
+
 def principal_components(split: Split, most: int = 32) -> Features:
-    """The projection on the leading principal components of the rows, for data without labels."""
-    x = split.fixed().head(_ROWS).rows(slice(None)).flatten(1)
+    """The projection on the leading principal components of the rows, for data without labels; of real-valued vectors with
+    every column at variance 1."""
+    x = split.fixed().head(_ROWS).rows(slice(None))
+    columns = x.dim() == 2 and split.maximum is None
+    scale, x = _standard(x)[1] if columns else torch.ones(()), x.flatten(1)
     mean = x.mean(0)
-    basis = torch.linalg.svd(x - mean, full_matrices=False).Vh[:most]
-    return lambda rows: (rows.flatten(1) - mean) @ basis.T
+    basis = torch.linalg.svd((x - mean) / scale, full_matrices=False).Vh[:most]
+    return lambda rows: ((rows.flatten(1) - mean) / scale) @ basis.T
 
 
 def default_features(data: Dataset, *, seed: int = 0) -> Features:
@@ -102,9 +112,9 @@ def in_batches(features: Features, x: Tensor, size: int = 1024) -> Tensor:
     """
     found = [features(part) for part in x.split(size)]
     for part, rows in zip(found, x.split(size), strict=True):
-        if not isinstance(part, Tensor) or part.dim() != 2 or len(part) != len(rows):
+        if not isinstance(part, Tensor) or part.dim() != 2 or len(part) != len(rows) or part.shape[1] == 0:
             got = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
-            raise DataError(f"features: expected a tensor ({len(rows)}, F) for {len(rows)} rows, got {got}; flatten it")
-        if not bool(torch.isfinite(part).all()):
-            raise DataError("features: not every number is finite; give features that are")
+            raise DataError(f"features: expected a tensor ({len(rows)}, F) for {len(rows)} rows, F at least 1, got {got}; flatten it")
+        if part.is_complex() or not bool(torch.isfinite(part).all()):
+            raise DataError("features: not every number is real and finite; give features that are")
     return torch.cat(found)
