@@ -145,10 +145,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    lines = ["| row | ours | ± s.e. | published | epochs | minutes | source |", "|---|---|---|---|---|---|---|"]
+    lines = ["| row | ours | ± s.e. | K | published | epochs | minutes | source |", "|---|---|---|---|---|---|---|---|"]
     for r in results:
         lines.append(
-            f"| {r['name']} | {r['value']:.3f} | {r['standard_error']:.3f} | {r['published']:.4g} | {r['epochs']} | "
+            f"| {r['name']} | {r['value']:.3f} | {r['standard_error']:.3f} | {r['samples'] or 'exact'} | "
+            f"{'' if math.isnan(r['published']) else format(r['published'], '.6g')} | {r['epochs']} | "
             f"{r['minutes']:.1f} | {r['source']} |"
         )
     return "\n".join(lines)
@@ -165,8 +166,8 @@ def main() -> None:
     parser.add_argument("--watch", action="store_true", help="print the validation ELBO now and then")
     options = parser.parse_args()
     for name in options.only:
-        done = {(r["name"], r["seed"], r["scale"]) for r in read(options.out)}
-        if (name, options.seed, options.scale) in done:
+        asked = (name, options.seed, options.scale, None if ROWS[name].gray else options.samples)
+        if asked in {(r["name"], r["seed"], r["scale"], r["samples"]) for r in read(options.out)}:
             continue
         result = measure(name, options)
         with options.out.open("a", encoding="utf-8") as file:
