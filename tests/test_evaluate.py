@@ -169,7 +169,9 @@ def test_any_module_serves_as_features_and_wrong_ones_are_named(model):
         (lambda x: x, r"features: expected a tensor \(358, F\) for 358 rows, got \(358, 1, 8, 8\); flatten it"),
         (lambda x: x.flatten(1)[:5], r"got \(5, 64\)"),
         (lambda x: x.flatten(1).numpy(), "got ndarray"),
-        (lambda x: x.flatten(1) / 0, "features: not every number is finite"),
+        (lambda x: x.flatten(1) / 0, "features: not every number is real and finite"),
+        (lambda x: x.flatten(1) + 1j, "features: not every number is real and finite"),
+        (lambda x: x.flatten(1)[:, :0], r"rows, got \(\d+, 0\)"),
     ]
     for features, message in wrong:
         with pytest.raises(DataError, match=message) as caught:

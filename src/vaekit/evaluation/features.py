@@ -114,7 +114,7 @@ def in_batches(features: Features, x: Tensor, size: int = 1024) -> Tensor:
     for part, rows in zip(found, x.split(size), strict=True):
         if not isinstance(part, Tensor) or part.dim() != 2 or len(part) != len(rows) or part.shape[1] == 0:
             got = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
-            raise DataError(f"features: expected a tensor ({len(rows)}, F) for {len(rows)} rows, F at least 1, got {got}; flatten it")
+            raise DataError(f"features: expected a tensor ({len(rows)}, F) for {len(rows)} rows, got {got}; flatten it")
         if part.is_complex() or not bool(torch.isfinite(part).all()):
             raise DataError("features: not every number is real and finite; give features that are")
     return torch.cat(found)
