@@ -16,7 +16,7 @@ from vaekit.data import Dataset, Schema, Split
 from vaekit.distributions.families import Bernoulli
 from vaekit.evaluation import diagnose
 from vaekit.evaluation.findings import Case
-from vaekit.evaluation.outcome import _effective
+from vaekit.evaluation.outcome import _effective, memorised
 from vaekit.evaluation.symptoms import _information
 from vaekit.models import RECIPES
 from vaekit.objectives import elbo
@@ -333,6 +333,19 @@ def test_blurred_samples_are_no_memories(healthy):
         assert "memorisation" not in found(model)
     finally:
         del model.sample
+
+
+def test_samples_that_share_a_few_neighbours_are_no_memories():
+    """Samples nearer the centre than the data all lie beside the same few rows, whichever set those happen to be in."""
+    accused, schema = 0, Schema("vector", (64,), low=-6.0, high=6.0)
+    for seed in range(12):
+        rows = torch.randn(700, 64, generator=torch.Generator().manual_seed(seed))
+        data = Dataset(schema, Split(rows[:350], name="train"), test=Split(rows[350:], name="test"))
+        blurred = 0.3 * torch.randn(350, 64, generator=torch.Generator().manual_seed(100 + seed))
+        model = SimpleNamespace(can_sample=True, sample=lambda n, c, x=blurred: x[:n], condition_dim=0,
+                                condition_optional=False, parameters=lambda: iter(()))  # fmt: skip
+        accused += memorised(Case(model, data, [], {}, {}, seed)) is not None
+    assert accused == 0
 
 
 def test_nothing_random_is_left_behind(healthy):

@@ -11,6 +11,7 @@ from torch import Tensor
 from vaekit.evaluation.codebook import usage, vocabulary
 from vaekit.evaluation.findings import Case, Finding, listed
 from vaekit.evaluation.likelihood import MOST_BIAS, bias_of
+from vaekit.evaluation.repeating import nearer_to_training
 from vaekit.evaluation.rows import batch_at, seeded_posterior
 from vaekit.evaluation.samples import memorisation
 
@@ -69,13 +70,12 @@ def memorised(case: Case) -> Finding | None:
     if share.standard_error is None or share.value < 0.6 + 3 * share.standard_error:
         return None
     # blurred samples lie close to everything; only copies lie closer to trained rows than to as many unseen ones
-    near = [_nearest(fake, rows) for rows in (x[: min(n, len(x))], unseen[: min(n, len(x))])]
-    closer = float((near[0] < near[1]).double().mean() + 0.5 * (near[0] == near[1]).double().mean())
-    if closer < 0.5 + 3 * 0.5 / math.sqrt(n):
+    closer = nearer_to_training(fake, case.train, unseen, seed=case.seed)[0]
+    if closer.standard_error is None or closer.value < 0.5 + 3 * closer.standard_error:
         return None
     return Finding(
         "memorisation",
-        {"share": share.value, "standard_error": share.standard_error, "closer_to_training": closer},
+        {"share": share.value, "standard_error": share.standard_error, "closer_to_training": closer.value},
         f"in {100 * share.value:.0f} ± {100 * share.standard_error:.1g} % of pairs a sample is closer to its nearest training "
         "row than an unseen row is",
         "samples repeat training rows",
@@ -90,7 +90,3 @@ def _effective(case: Case, draws: int) -> Tensor:
     parts = [case.model.draw(*batch, min(100, draws - at), q).log_w for at in range(0, draws, 100)]
     log_w = torch.cat(parts).double()
     return (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
-
-
-def _nearest(a: Tensor, b: Tensor) -> Tensor:
-    return torch.cdist(a.flatten(1).float(), b.flatten(1).float()).amin(1)
