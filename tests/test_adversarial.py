@@ -4,13 +4,11 @@ import copy
 import math
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from scipy.stats import wasserstein_distance, wasserstein_distance_nd
 from torch import nn
 from torch.distributions import Normal, kl_divergence
-from torch.nn.utils import parameters_to_vector
 from torch.testing import assert_close
 
 import vaekit as vk
@@ -342,4 +340,3 @@ def test_a_game_needs_its_players_and_players_their_game():
         adversarial(vk.models.vae(SCHEMA, hidden=(8,)), vk.Batch(rows()))
     with pytest.raises(vk.errors.UsageError, match="objective elbo: a generator and a critic play"):
         made("gan").updates(elbo)
-    assert np.isfinite(float(parameters_to_vector(made("gan").parameters()).sum()))

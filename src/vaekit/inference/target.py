@@ -33,7 +33,7 @@ class Target(nn.Module):
         bounded_below: refuse log f = -inf, as the reverse KL must.
     """
 
-    has_likelihood, condition_dim = True, 0
+    has_likelihood, condition_dim, condition_optional = True, 0, False
 
     def __init__(self, q: nn.Module, log_density: LogDensity, *, bounded_below: bool = False) -> None:
         super().__init__()
