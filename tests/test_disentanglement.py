@@ -116,7 +116,7 @@ def test_the_set_keeps_factors_beside_its_rows():
 class Codes(torch.nn.Module):
     """A stand-in for a model whose codes are the examples."""
 
-    condition_dim = 0
+    condition_dim, condition_optional = 0, False
 
     def encode(self, x, c=None):
         return x
