@@ -59,7 +59,7 @@ LINEAR = {"network": "mlp", "hidden": (), "likelihood": "gaussian", "sigma": "sh
 
 ROWS = {
     "ppca-2": Row(12.4276, PPCA, LINEAR | {"latent_dim": 2}, 60, gray=True),
-    "ppca-10": Row(182.1546, PPCA, LINEAR | {"latent_dim": 10}, 160, learning_rate=3e-3, gray=True),
+    "ppca-10": Row(182.1546, PPCA, LINEAR | {"latent_dim": 10}, 150, learning_rate=1e-2, gray=True),
     "vae": Row(86.76, IWAE, BURDA, 1000),
     "iwae-5": Row(85.54, IWAE, BURDA, 560, draws=((0.0, 1), (0.4, 5))),
     "iwae-50": Row(84.78, IWAE, BURDA, 280, draws=((0.0, 1), (0.5, 5), (0.85, 50))),
