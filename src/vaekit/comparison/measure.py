@@ -13,6 +13,7 @@ from vaekit.evaluation import reconstruction_error
 from vaekit.evaluation.estimate import mean_of
 from vaekit.evaluation.likelihood import elbo, log_likelihood
 from vaekit.evaluation.probes import code_probes, raw_probes
+from vaekit.evaluation.repeating import nearest_rows
 from vaekit.evaluation.rows import at_rest, batch_at
 from vaekit.models.base import Model
 
@@ -103,7 +104,7 @@ def pictures_of(model: Model, judge: Judge, seed: int) -> dict[str, np.ndarray]:
             shown = torch.arange(SAMPLES) % len(judge.held)
             told = conditions(model, judge.held, judge.chosen[shown % len(judge.chosen)])
             arrays["samples"] = drawn(model, data, SAMPLES, told)
-            arrays["neighbours"] = _neighbours(arrays["samples"][:ROWS], data.train)
+            arrays["neighbours"] = nearest_rows(arrays["samples"][:ROWS], data.train)[0].float()
             arrays |= _by_class(model, judge, seed)
     return {name: x.cpu().float().numpy() for name, x in arrays.items()}
 
@@ -125,14 +126,3 @@ def _by_class(model: Model, judge: Judge, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed + 3)
         rows.append(drawn(model, judge.data, EACH, told))
     return {"class_samples": torch.stack(rows)} if rows else {}
-
-
-def _neighbours(x: Tensor, train: Split) -> Tensor:
-    """The nearest training row of each of x."""
-    fixed, flat = train.fixed(), x.flatten(1)
-    best, rows = torch.full((len(x),), torch.inf), torch.zeros_like(x)
-    for part in fixed.batches(4096):
-        distance, index = torch.cdist(flat, part.float().flatten(1)).min(1)
-        closer = distance < best
-        rows[closer], best = part[index[closer]].float(), torch.minimum(best, distance)
-    return rows

@@ -114,14 +114,11 @@ def _map_from_noise(q: Distribution) -> Callable[[Tensor], Tensor] | None:
     return base.from_noise if isinstance(base, FromNoise) else None
 
 
-class Wrapper(Protocol):
-    """A posterior that is `plain` with other random numbers or another gradient: `RowSeeded` and those of `wrapped.py`."""
-
-    plain: Distribution
-
-
 def unseeded(q: Distribution) -> Distribution:
-    """The distribution itself, without its wrappers: what a closed form is about."""
-    while hasattr(q, "plain"):  # a runtime check of the protocol takes as long as a small network
+    """The distribution itself, without its wrappers: what a closed form is about.
+
+    A wrapper is `plain` with other random numbers or another gradient: `RowSeeded` and those of `wrapped.py`.
+    """
+    while hasattr(q, "plain"):  # a runtime check of a protocol takes as long as a small network
         q = q.plain
     return q

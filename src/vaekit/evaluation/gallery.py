@@ -14,6 +14,7 @@ from vaekit.evaluation.codebook import code_shape, usage, vocabulary
 from vaekit.evaluation.conditions import condition_arrays
 from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.layers import chain_of, layer_arrays, settled
+from vaekit.evaluation.repeating import nearest_rows
 from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of, told_at
 from vaekit.evaluation.walks import walk_arrays
 from vaekit.models.base import LatentModel, Model
@@ -99,28 +100,14 @@ def _reconstructions(model: Model, test: Split, each: int = 8) -> Arrays:
 def _samples(model: Model, data: Dataset, test: Split, n: int = 64) -> Arrays:
     c = batch_at(model, test, torch.arange(n) % len(test)).c  # a conditional model is told what the test rows are
     samples = model.sample(n, c).cpu().float()
-    neighbours, distances = _nearest(samples, data.train)
-    _, floor = _nearest(test.rows(slice(0, n)).float(), data.train)
+    neighbours, distances = nearest_rows(samples, data.train)
+    _, floor = nearest_rows(test.rows(slice(0, n)).float(), data.train)
     return {
         "samples": samples.numpy(),
         "neighbours": neighbours.numpy(),
         "sample_distances": distances.numpy(),
         "test_distances": floor.numpy(),
     }
-
-
-def _nearest(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:
-    """Each row's nearest training row and their root-mean-square distance per element."""
-    fixed, flat = train.fixed(), x.flatten(1)
-    best = torch.full((len(x),), torch.inf)
-    where = torch.zeros(len(x), dtype=torch.long)
-    start = 0
-    for rows in fixed.batches(2048):
-        distance, index = torch.cdist(flat, rows.float().flatten(1)).min(1)
-        closer = distance < best
-        best, where = torch.where(closer, distance, best), torch.where(closer, index + start, where)
-        start += len(rows)
-    return fixed.rows(where), best / flat.shape[1] ** 0.5
 
 
 def _traversals(model: Model, test: Split, z: Tensor, steps: int = 9, most: int = 10) -> Arrays:

@@ -61,6 +61,20 @@ def nearer_to_training(fake: Tensor, train: Split, unseen: Tensor, *, seed: int 
     return found, best
 
 
+def nearest_rows(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:
+    """The training row nearest to each of x (n, *shape), and their root-mean-square distance per element, (n,)."""
+    fixed, flat = train.fixed(), x.flatten(1)
+    best = torch.full((len(x),), torch.inf)
+    where = torch.zeros(len(x), dtype=torch.long)
+    start = 0
+    for rows in fixed.batches(2048):
+        distance, index = torch.cdist(flat, rows.float().flatten(1)).min(1)
+        closer = distance < best
+        best, where = torch.where(closer, distance, best), torch.where(closer, index + start, where)
+        start += len(rows)
+    return fixed.rows(where), best / flat.shape[1] ** 0.5
+
+
 def _doubled(first: int, last: int) -> Iterator[tuple[int, int]]:
     """Pieces of 0 .. last that end at `first` and its doubles."""
     start, stop = 0, first

@@ -31,7 +31,7 @@ from vaekit.distributions.families import Sigma
 from vaekit.distributions.posteriors import Point
 from vaekit.errors import UsageError
 from vaekit.models.base import LatentModel, Model
-from vaekit.models.gan import NoisePriorName
+from vaekit.models.gan import NoisePriorName, check_noise_prior
 from vaekit.models.parts import (
     ActivationName,
     LikelihoodName,
@@ -169,8 +169,7 @@ def aae(
             raise UsageError(f"{name} {value}: expected at least 1")
     if game_learning_rate is not None and not 0 < game_learning_rate < math.inf:
         raise UsageError(f"game_learning_rate {game_learning_rate}: expected a positive number")
-    if prior not in ("normal", "uniform"):
-        raise UsageError(f"model aae: prior {prior!r}: expected normal or uniform")
+    check_noise_prior("aae", prior)
     told = condition_size(schema, "aae") if conditional else 0
     encoder, decoder = make_coders(schema, Point(latent_dim), network, hidden, activation, likelihood, sigma, told=told)
     critic = _code_critic(schema, latent_dim, (critic_width,) * critic_layers, told)

@@ -22,7 +22,7 @@ import copy
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NoReturn, cast
+from typing import Literal, NoReturn, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -203,6 +203,12 @@ def _check_numbers(
         raise UsageError(f"critic_learning_rate {critic_learning_rate}: expected a positive number")
 
 
+def check_noise_prior(name: str, prior: str) -> None:
+    """Raise UsageError unless the model's prior is one that a critic's game is played with."""
+    if prior not in get_args(NoisePriorName):
+        raise UsageError(f"model {name}: prior {prior!r}: expected normal or uniform")
+
+
 def make_gan(
     name: str,
     schema: Schema,
@@ -220,8 +226,7 @@ def make_gan(
 ) -> GAN:
     """Generator and critic for a schema, in the sizes of a VAE's decoder and encoder."""
     check_latent_dim(latent_dim)
-    if prior not in ("normal", "uniform"):
-        raise UsageError(f"model {name}: prior {prior!r}: expected normal or uniform")
+    check_noise_prior(name, prior)
     told = condition_size(schema, name) if conditional else 0
     architecture = Architecture.resolve(schema, network, hidden, activation)
     # the critic sees to it that a class is drawn as it is told; told loudly, it drowns the code, and a class has one example

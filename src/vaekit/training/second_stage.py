@@ -78,7 +78,7 @@ def fit_prior(
     second = _second_stage_of(model, kind, components)
     rows = data.train if isinstance(data, Dataset) else as_split(data)
     model.eval()
-    z, c = _drawn(model, rows, seed, _MOST_ROWS)
+    z, c = draw_codes(model, rows, seed=seed)
     _standardise(second, z)
     if isinstance(second.prior.family, Flow):
         _fit_flow(model, second, rows, 20 if epochs is None else epochs, batch_size, learning_rate, seed, progress)
@@ -114,14 +114,9 @@ def _second_stage_of(model: Model, kind: str | None, components: int) -> SecondS
     return second
 
 
-def draw_codes(model: Model, rows: Split, *, seed: int = 0, most: int = _MOST_ROWS) -> Tensor:
-    """One draw z ~ q(z | x), or q(z | x, c), for each of at most `most` rows, (n, D)."""
-    return _drawn(model, rows, seed, most).x
-
-
 @torch.no_grad()
-def _drawn(model: Model, rows: Split, seed: int, most: int) -> Batch:
-    """Codes drawn for at most `most` rows, (n, D), with what the model is told of these rows."""
+def draw_codes(model: Model, rows: Split, *, seed: int = 0, most: int = _MOST_ROWS) -> Batch:
+    """One draw z ~ q(z | x), or q(z | x, c), for each of at most `most` rows, (n, D), with what the model is told of them."""
     fixed, drawn, told = rows.fixed(seed), [], []
     like = next(model.parameters())
     with torch.random.fork_rng():
