@@ -6,7 +6,6 @@ It must run where only the contestant itself is installed, so nothing but torch 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import itertools
 import json
 import resource
@@ -94,13 +93,6 @@ def train_floor(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[
     return seconds
 
 
-def keep_pages() -> None:
-    """Let glibc give no memory back between two steps: blocks up to 32 MiB (its limit) from a heap that is not trimmed."""
-    glibc = ctypes.CDLL(None)
-    glibc.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD
-    glibc.mallopt(-1, 512 * 2**20)  # M_TRIM_THRESHOLD
-
-
 def make_pythae(hidden: list[int], latent: int, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
     """pythae's VAE of the same layers."""
     from pythae.models import VAE, VAEConfig
@@ -184,7 +176,7 @@ LOOPS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("contestant", choices=["vaekit", "write-pixels", *LOOPS])
+    parser.add_argument("contestant", choices=["vaekit", "vaekit-command", "write-pixels", *LOOPS])
     parser.add_argument("pixels", type=Path)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--hidden", type=int, nargs="+", default=[])
@@ -198,9 +190,11 @@ def main() -> None:
     size = (options.hidden, options.latent, options.epochs)
     if options.contestant in ("bare-flushed", "bare-kept", "pythae-flushed", "floor"):
         torch.set_flush_denormal(True)
-    if options.contestant == "bare-kept":
-        keep_pages()
-    if options.contestant == "vaekit":
+    if options.contestant in ("vaekit-command", "bare-kept"):
+        from vaekit.cli.allocator import keep_memory
+
+        keep_memory()
+    if options.contestant in ("vaekit", "vaekit-command"):
         seconds = train_vaekit(options.rows, *size)
     else:
         x = torch.from_numpy(np.load(options.pixels)).float()

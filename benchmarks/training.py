@@ -25,9 +25,10 @@ NETWORKS = {"784-500-500-50": ([500, 500], 50), "784-200-200-16": ([200, 200], 1
 
 LABELS = {
     "vaekit": "vaekit `fit`",
+    "vaekit-command": "vaekit `fit` in the command's process",
     "bare": "bare loop",
     "bare-flushed": "bare loop, `torch.set_flush_denormal(True)`",
-    "bare-kept": "bare loop, flushed, memory kept by `mallopt`",
+    "bare-kept": "bare loop, flushed, memory kept as the command does",
     "pythae": "pythae 0.1.2",
     "pythae-flushed": "pythae 0.1.2, `torch.set_flush_denormal(True)`",
     "floor": "matrix products alone",
@@ -88,13 +89,18 @@ def spread(values: list[float], form: str) -> str:
 
 def table(series: dict[str, Series]) -> str:
     """One network's results as a Markdown table; ratios are taken within each round."""
-    lines = ["| | examples/s | vaekit / this | peak memory, MiB |", "|---|---|---|---|"]
-    ours = series["vaekit"].speed
+    ours = [name for name in ("vaekit", "vaekit-command") if name in series]
+    over = " | ".join("fit / this" if name == "vaekit" else "command / this" for name in ours)
+    lines = [f"| | examples/s | {over} | peak memory, MiB |", "|---" * (3 + len(ours)) + "|"]
     for name, other in series.items():
-        ratios = [a / b for a, b in zip(ours, other.speed, strict=True)]
-        ratio = "" if name == "vaekit" else spread(ratios, ".2f")
-        lines.append(f"| {LABELS[name]} | {spread(other.speed, ',.0f')} | {ratio} | {max(other.peak):,.0f} |")
+        ratios = " | ".join("" if name in ours else ratio(series[own], other) for own in ours)
+        lines.append(f"| {LABELS[name]} | {spread(other.speed, ',.0f')} | {ratios} | {max(other.peak):,.0f} |")
     return "\n".join(lines)
+
+
+def ratio(ours: Series, other: Series) -> str:
+    """Speed against another's, round by round."""
+    return spread([a / b for a, b in zip(ours.speed, other.speed, strict=True)], ".2f")
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,38 @@ class Told(Conditional):
     def forward(self, *given: Tensor) -> Distribution:
         *others, c = given
         return self.inner(*others, self.scale(c))
+
+
+class Laborious(Conditional):
+    """A Conditional whose distribution without a condition is as much work as many rows, and needs no row to be made."""
+
+    _holding = False
+    _held: Distribution | None = None
+
+    @abstractmethod
+    def make(self, *given: Tensor) -> Distribution:
+        """The distribution, from the weights as they are."""
+
+    def forward(self, *given: Tensor) -> Distribution:
+        if given or not self._holding:
+            return self.make(*given)
+        if self._held is None:
+            with torch.no_grad():
+                self._held = self.make()
+        return self._held
+
+
+@contextmanager
+def held(model: nn.Module) -> Iterator[None]:
+    """Make the distributions of `Laborious` parts once: while this lasts, the weights must not change."""
+    parts = [m for m in model.modules() if isinstance(m, Laborious) and not m._holding]
+    for part in parts:
+        part._holding = True
+    try:
+        yield
+    finally:
+        for part in parts:
+            part._holding, part._held = False, None
 
 
 class Standardise(nn.Module):

@@ -18,16 +18,16 @@ from torch.distributions import (
     AffineTransform,
     Distribution,
     Independent,
-    MixtureSameFamily,
     Normal,
     TransformedDistribution,
     Uniform,
 )
 from torch.distributions import Categorical as CategoricalDistribution
 
-from vaekit.conditional import Conditional
+from vaekit.conditional import Conditional, Laborious
 from vaekit.data.schema import Schema
 from vaekit.distributions.families import Family
+from vaekit.distributions.gaussian_mixture import mixture
 from vaekit.distributions.posteriors import BOX, DiagonalGaussian, Flow, FullGaussian, Mixture
 from vaekit.errors import UsageError
 from vaekit.networks import MLP
@@ -93,7 +93,7 @@ class Learned(Conditional):
         return self.family(self.network(given[0]))
 
 
-class VampPrior(Conditional):
+class VampPrior(Laborious):
     """The mixture of the encoder's own posteriors at learned pseudo-inputs, all of the same weight.
 
     Args:
@@ -125,7 +125,7 @@ class VampPrior(Conditional):
         """(M, *shape) in the values that the encoder sees."""
         return torch.sigmoid(self.raw) if self.bounded else self.shift + self.scale * self.raw
 
-    def forward(self, *given: Tensor) -> Distribution:
+    def make(self, *given: Tensor) -> Distribution:
         (encoder,), u = self._encoder, self.pseudo_inputs
         if given:
             (c,) = given  # (B, C): every row of c with every pseudo-input
@@ -134,7 +134,7 @@ class VampPrior(Conditional):
         else:
             parts = encoder(u)
         weights = CategoricalDistribution(logits=u.new_zeros(parts.batch_shape), validate_args=False)
-        return MixtureSameFamily(weights, parts, validate_args=False)
+        return mixture(weights, parts)
 
 
 class SecondStage(Conditional):

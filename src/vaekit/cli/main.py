@@ -1,6 +1,6 @@
 """`vaekit COMMAND ...`: finds the command, and turns every error into one line and an exit status.
 
-Only the standard library is imported here, so that `vaekit --help` answers at once.
+Nothing heavy is imported here, so that `vaekit --help` answers at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 
 from vaekit import __version__
+from vaekit.cli.allocator import keep_memory
 from vaekit.errors import StorageError, VaekitError
 
 COMMANDS = {
@@ -31,7 +32,12 @@ INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit status (see `vaekit --help`)."""
+    """Run the command line and return its exit status (see `vaekit --help`).
+
+    Without arguments the process is ours, and its allocator is set up for training.
+    """
+    if argv is None:
+        keep_memory()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

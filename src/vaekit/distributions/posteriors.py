@@ -16,7 +16,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Distribution, Independent, Normal
 
 from vaekit.distributions.bounds import soft_bound, unbounded
 from vaekit.distributions.delta import Delta
@@ -24,6 +24,7 @@ from vaekit.distributions.families import Family
 from vaekit.distributions.flow import Flow as FlowDistribution
 from vaekit.distributions.flow import spline_couplings
 from vaekit.distributions.full_gaussian import FullGaussian as FullGaussianDistribution
+from vaekit.distributions.gaussian_mixture import mixture
 from vaekit.distributions.truncated_normal import TruncatedNormal
 from vaekit.errors import UsageError
 
@@ -199,7 +200,7 @@ class Mixture(Family):
     def forward(self, raw: Tensor) -> Distribution:
         log_weights = Categorical(logits=raw[..., 0], validate_args=False)
         parts = self.component(raw[..., 1:].unflatten(-1, self.component.raw_shape))
-        return MixtureSameFamily(log_weights, parts, validate_args=False)
+        return mixture(log_weights, parts)
 
     def start(self, mean: Tensor) -> Tensor:
         starts = [self.component.start(mean + torch.randn_like(mean)).flatten() for _ in range(self.components)]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import MixtureSameFamily
 
 from vaekit.data import Batch, Split
+from vaekit.distributions.gaussian_mixture import GaussianMixture
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of, median_of
 from vaekit.evaluation.rows import (
@@ -268,6 +269,8 @@ def iwae_bound(model: Model, rows: Any, *, samples: int = 50, memory: int = MEMO
 
 def bytes_per_draw(model: Model, batch: Batch) -> int:
     """What one draw of one row takes at its widest, about: six tensors as large as the largest output on the way."""
+    one = batch.x[:1], None if batch.c is None else batch.c[:1]
+    model.draw(*one, 1)  # so that what is made once for all draws is not counted below
     widest = [batch.x[:1].numel()]
     hooks = [
         m.register_forward_hook(lambda _m, _a, out: widest.append(_width(out)))
@@ -275,7 +278,7 @@ def bytes_per_draw(model: Model, batch: Batch) -> int:
         if not isinstance(m, nn.Sequential)
     ]
     try:
-        model.draw(batch.x[:1], None if batch.c is None else batch.c[:1], 1)
+        model.draw(*one, 1)
     finally:
         for hook in hooks:
             hook.remove()
@@ -283,7 +286,9 @@ def bytes_per_draw(model: Model, batch: Batch) -> int:
 
 
 def _width(out: Any) -> int:
-    """Numbers in a module's output; a mixture compares a draw with every component at once."""
+    """Numbers in a module's output; a mixture compares a draw with every component at once, in every dimension or not."""
+    if isinstance(out, GaussianMixture):
+        return 2 * out.component_distribution.batch_shape[-1]
     if isinstance(out, MixtureSameFamily):
         return out.component_distribution.batch_shape[-1] * out.event_shape.numel()
     return out.numel() if isinstance(out, Tensor) else 0

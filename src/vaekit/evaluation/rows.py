@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit.conditional import held
 from vaekit.data import Batch, Split, as_split
 from vaekit.distributions.seeded import RowSeeded, row_seeds
 from vaekit.errors import DataError, RunError, UsageError
@@ -40,7 +41,7 @@ def at_rest(model: Model) -> Iterator[None]:
     model.eval()
     torch.empty(_LARGE, dtype=torch.uint8)
     try:
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), torch.random.fork_rng(), held(model):
             yield
     finally:
         model.train(training)
