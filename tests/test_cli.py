@@ -272,3 +272,10 @@ def test_every_command_has_help(capsys, command):
 def test_a_traceback_only_with_debug(capsys):
     with pytest.raises(vk.errors.DataError):
         main(["train", "no/such/folder", "--debug"])
+
+
+def test_a_linear_network_is_asked_for_by_name(capsys, tmp_path):
+    assert call(capsys, "train", "--out", tmp_path / "r", *QUICK, "--hidden", "linear")[0] == 0
+    model = vk.load_run(tmp_path / "r").model
+    assert [type(m).__name__ for m in model.decoder.network.modules()].count("Linear") == 1
+    assert vk.load_run(tmp_path / "r").config["hidden"] == []

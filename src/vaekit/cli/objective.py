@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -54,6 +55,17 @@ def check_schedule(options: Options) -> None:
         raise UsageError(f"--cycles {cycles}: expected 0 to {epochs}, at most one for each epoch of the run")
     if cycles and (warm_up or options.get("capacity") is not None):
         raise UsageError("--cycles: goes with neither --warm-up nor --capacity; leave one out")
+
+
+def check_no_code(options: Options) -> None:
+    """Raise UsageError for an option of the KL, or of draws of the code, where a model has no code."""
+    function = OBJECTIVES[options["objective"]]
+    parameters = inspect.signature(function).parameters
+    usual = {name: parameters[name].default for name in _own(function)} | {"warm_up": 0, "cycles": 0}
+    for name, value in usual.items():
+        if options.get(name, value) != value:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {options[name]}: {options['model']} has no code, and so no KL; leave it out")
 
 
 def objective_of(options: Options, rows: int) -> Callable[..., Terms]:

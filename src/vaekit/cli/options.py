@@ -17,13 +17,15 @@ from vaekit.errors import UsageError
 
 
 def sizes(value: Any) -> tuple[int, ...] | None:
-    """ "512,512", "512" or a list of integers; "none" leaves the choice to the network.
+    """ "512,512", "512" or a list of integers; "linear" has no layer between, "none" leaves the choice to the network.
 
     >>> sizes("200,100")
     (200, 100)
     """
     if value is None or value in ("none", "null", ""):
         return None
+    if value == "linear":
+        return ()
     parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
     return tuple(int(part) for part in parts)
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 import vaekit
 from vaekit import runs
 from vaekit.cli.doctor import findings_json, print_findings
-from vaekit.cli.objective import objective_of, schedules_of
+from vaekit.cli.objective import check_no_code, objective_of, schedules_of
 from vaekit.cli.options import given, keywords_of, parse
 from vaekit.cli.plan import plan_lines
 from vaekit.cli.settings import FIT, NOT_KEPT, Options, lasting, resolve, train_parser
@@ -73,6 +73,8 @@ def _rehearse(model: Model, data: Dataset, options: Options) -> None:
         check_pretraining(model, options["pretrain"])
     if options["aggressive"]:
         check_aggressive(model, options["aggressive"])
+    if not model.latent_dim:
+        check_no_code(options)
     for split in data.splits().values():
         split.condition(slice(None), model.condition_dim, optional=model.condition_optional)
     rows, two = data.train.fixed(), slice(0, 2)

@@ -24,6 +24,9 @@ from vaekit.errors import DataError, UsageError
 
 Binarize = Literal["none", "static", "dynamic"]
 
+_OF_A_RUN = ("config.yaml", "status.json", "model/model.json")
+"""Files that every run folder has."""
+
 
 def load(
     source: str | Path | np.ndarray | torch.Tensor | list[str] = "digits",
@@ -78,6 +81,7 @@ def load(
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     few = {} if labelled is None else {"labelled": labelled}
+    _check_is_data(source)
     text = is_text(source)
     _check_kind(text, image_size=image_size, sentences=sentences, vocabulary=vocabulary, vocabulary_size=vocabulary_size,
                 minimum_count=minimum_count, max_length=max_length)  # fmt: skip
@@ -104,6 +108,12 @@ def load(
         data = _binarized(data, binarize, binarize_seed, name)
     options = {"binarize": binarize, "binarize_seed": binarize_seed, "split_seed": split_seed, "image_size": size}
     return replace(data, source={"name": name, **options, **few})
+
+
+def _check_is_data(source: Any) -> None:
+    """Raise DataError for a run folder, whose pictures are of the run."""
+    if isinstance(source, str | Path) and all((Path(source).expanduser() / n).is_file() for n in _OF_A_RUN):
+        raise DataError(f"{source}: is a run folder, not data; give the source that the run was trained on")
 
 
 def _check_kind(text: bool, **given: Any) -> None:

@@ -56,7 +56,8 @@ def vae(
         prior_components: Gaussians of a mixture (of the prior, of a second stage), or pseudo-inputs of a vamp prior.
         second_stage: a prior that is fitted to the codes after training, and sampled from in place of p(z).
         network: kind of encoder and decoder; auto takes mlp up to 1,024 values an example, conv above.
-        hidden: layer widths (mlp) or channels per stage (conv, resnet) of the encoder, mirrored in the decoder.
+        hidden: layer widths (mlp) or channels per stage (conv, resnet) of the encoder, mirrored in the decoder;
+            () is a linear network, on the command line `linear`.
         activation: between the layers.
         likelihood: p(x|z); auto: bernoulli for binary data, discretized-logistic for levels of gray, else gaussian.
         sigma: scale of gaussian and student-t (default shared) or discretized-logistic (default element): a number, shared,
