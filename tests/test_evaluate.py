@@ -55,6 +55,17 @@ def test_figures_are_those_of_their_own_functions(model, asked):
     assert not {"mig", "two_sample", "inference_gap", "annealed_gain"} & set(found)
 
 
+def test_what_cannot_be_is_refused_before_the_figures(model, monkeypatch):
+    """A full Gaussian has no gaps, a VQ-VAE nothing to anneal: nothing else is measured first."""
+    full = vk.models.vae(DIGITS.schema, latent_dim=2, hidden=(8,), posterior="full")
+    quantised = vk.models.vqvae(DIGITS.schema, network="mlp", hidden=(8,))
+    monkeypatch.setattr("vaekit.evaluation.summary.FIGURES", (lambda asked: pytest.fail("figures were measured"),))
+    with pytest.raises(UsageError, match="needs a diagonal Gaussian posterior"):
+        evaluate(full, DIGITS, gap_rows=3)
+    with pytest.raises(UsageError, match="expected a continuous code with a prior density, got VQVAE"):
+        evaluate(quantised, DIGITS, annealed_rows=3)
+
+
 def test_gaps_annealing_and_the_two_sample_test_come_when_asked_for(model):
     rows = DIGITS.test.head(100)
     found = evaluate(model, DIGITS, split=rows, samples=100, features=pixels,

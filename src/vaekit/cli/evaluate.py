@@ -14,7 +14,7 @@ from vaekit.cli.tables import console, figures_table, print_json, shown
 from vaekit.data import Dataset, Split
 from vaekit.errors import UsageError
 from vaekit.evaluation import to_json
-from vaekit.evaluation.examples import per_example
+from vaekit.evaluation.examples import check_per_example, per_example
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.summary import answer
 from vaekit.evaluation.text import against
@@ -60,6 +60,8 @@ def run(arguments: list[str]) -> int:
     found = load_run(options.run)
     if options.two_sample and origin_of(found.model).schema.kind == "text":
         raise UsageError("--two-sample: looks at images and numbers, this run's model writes sentences; leave it out")
+    if path is not None:
+        check_per_example(found.model)
     samples = found.config.get("evaluation_samples", 1000) if options.samples is None else options.samples
     _check(options, samples)
     data, rows = _asked_rows(found, options)

@@ -360,13 +360,18 @@ def _how(what: str, start: str, temperatures: int, leapfrog: int) -> str:
     return f"{what} from {law}, {temperatures:,} temperatures, {leapfrog} leapfrog steps"
 
 
-def _check(model: Model, chains: int, temperatures: int, leapfrog: int, start: str, memory: int) -> None:
+def check_annealed(model: Model) -> None:
+    """Raise UsageError for a model whose code has no density that could be annealed."""
     check_likelihood(model, "annealed importance sampling")
     if not isinstance(model, LatentModel):
         raise UsageError(
             f"annealed importance sampling: expected a continuous code with a prior density, got {type(model).__name__}; "
             "take elbo"
         )
+
+
+def _check(model: Model, chains: int, temperatures: int, leapfrog: int, start: str, memory: int) -> None:
+    check_annealed(model)
     counts = {"chains": chains, "temperatures": temperatures, "leapfrog": leapfrog, "memory": memory}
     for name, value in counts.items():
         if value < 1:

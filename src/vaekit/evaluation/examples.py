@@ -8,6 +8,7 @@ import torch
 from vaekit.errors import UsageError
 from vaekit.evaluation.figures import Question
 from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.models.base import Model
 from vaekit.objectives import reconstruction
 
 
@@ -23,8 +24,7 @@ def per_example(asked: Question) -> dict[str, np.ndarray]:
     Raises UsageError for a model that cannot encode.
     """
     model, rows = asked.model, check_rows(asked.rows)
-    if not model.has_posterior:
-        raise UsageError(f"per_example: {type(model).__name__} cannot encode, so it says nothing of single examples")
+    check_per_example(model)
     found = {"row": np.arange(len(rows))}
     if rows.labels is not None:
         found["label"] = rows.labels.numpy()
@@ -40,3 +40,9 @@ def per_example(asked: Question) -> dict[str, np.ndarray]:
         if asked.importance.draws is not None:
             found["samples"] = asked.importance.draws.long().numpy()
     return found
+
+
+def check_per_example(model: Model) -> None:
+    """Raise UsageError for a model that cannot encode."""
+    if not model.has_posterior:
+        raise UsageError(f"per_example: {type(model).__name__} cannot encode, so it says nothing of single examples")

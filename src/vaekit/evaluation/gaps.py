@@ -63,7 +63,7 @@ def gaps(
 
     Raises UsageError for a model without a likelihood or whose posterior is no diagonal Gaussian.
     """
-    check_likelihood(model, "gaps")
+    check_gaps(model, rows)
     for name, value in (("most", most), ("steps", steps), ("samples", samples)):
         if value < 1:
             raise UsageError(f"gaps: {name} {value}: expected at least 1")
@@ -84,6 +84,14 @@ def gaps(
             approximation + amortisation, "nats", f"{how}; log p(x) by importance from q*", samples
         ),
     }
+
+
+def check_gaps(model: Model, rows: Any) -> None:
+    """Raise UsageError for a model without a likelihood or whose posterior is no diagonal Gaussian."""
+    check_likelihood(model, "gaps")
+    with at_rest(model):
+        batch = batch_at(model, check_rows(rows), slice(0, 1))
+        _diagonal(model.posterior(batch.x, batch.c))
 
 
 def gaps_of_some(asked: Question) -> Figures:
@@ -109,9 +117,8 @@ def best_gaussian(model: Model, batch: Batch, q: Distribution, *, steps: int = 5
 
     No parameter of the model moves or gathers a gradient. Raises UsageError where q is no diagonal Gaussian.
     """
-    if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal) and q.reinterpreted_batch_ndims == 1):
-        raise UsageError("gaps: needs a diagonal Gaussian posterior; take posterior diagonal")
-    mean, log_variance = (t.detach().clone().requires_grad_() for t in (q.mean, 2 * q.base_dist.scale.log()))
+    base = _diagonal(q)
+    mean, log_variance = (t.detach().clone().requires_grad_() for t in (base.loc, 2 * base.scale.log()))
     adam = torch.optim.Adam([mean, log_variance], lr=_RATE)
     seeded = RowSeeded(q, row_seeds(batch.x, seed))
     with torch.enable_grad():
@@ -123,6 +130,13 @@ def best_gaussian(model: Model, batch: Batch, q: Distribution, *, steps: int = 5
             adam.param_groups[0]["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
             adam.step()
     return _gaussian(mean.detach(), log_variance.detach())
+
+
+def _diagonal(q: Distribution) -> Normal:
+    """The independent Gaussians that q is. Raises UsageError where it is none."""
+    if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal) and q.reinterpreted_batch_ndims == 1):
+        raise UsageError("gaps: needs a diagonal Gaussian posterior; take posterior diagonal")
+    return q.base_dist
 
 
 def _gaussian(mean: Tensor, log_variance: Tensor) -> Distribution:

@@ -8,7 +8,7 @@ from typing import Any
 from vaekit.data import Dataset, Split, as_split
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.aggregate import code_information
-from vaekit.evaluation.annealed import annealed
+from vaekit.evaluation.annealed import annealed, check_annealed
 from vaekit.evaluation.classes import classified
 from vaekit.evaluation.disentanglement import factors_of_variation
 from vaekit.evaluation.features import Features
@@ -22,7 +22,7 @@ from vaekit.evaluation.figures import (
     probed,
     reconstructed,
 )
-from vaekit.evaluation.gaps import gaps_of_some
+from vaekit.evaluation.gaps import check_gaps, gaps_of_some
 from vaekit.evaluation.quality import quality
 from vaekit.evaluation.rows import MEMORY, check_rows
 from vaekit.evaluation.text import sentences
@@ -120,6 +120,11 @@ def answer(asked: Question) -> Figures:
             raise UsageError(f"evaluate: {name} {getattr(asked, name)}: expected a number of rows, 0 for none")
     if asked.standard_error is not None and (asked.model.quantised or not asked.model.has_likelihood):
         raise UsageError("evaluate: standard_error: this model has no log p(x) by importance sampling; leave it out")
+    # what cannot be is said before the figures that take long
+    if asked.gap_rows:
+        check_gaps(asked.model, asked.rows)
+    if asked.annealed_rows:
+        check_annealed(asked.model)
     figures: Figures = {}
     for ask in FIGURES:
         figures |= ask(asked)
