@@ -52,6 +52,15 @@ def train_vaekit(rows: int, hidden: list[int], latent: int, epochs: int) -> list
     return [rows / speed for speed in history["examples_per_second"]]
 
 
+def bound(encoder: nn.Module, decoder: nn.Module, batch: Tensor) -> Tensor:
+    """Minus the ELBO, the mean over the batch, in nats."""
+    mean, log_variance = encoder(batch).chunk(2, -1)
+    z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+    distortion = F.binary_cross_entropy_with_logits(decoder(z), batch, reduction="sum")
+    rate = -0.5 * torch.sum(1 + log_variance - mean**2 - log_variance.exp())
+    return (distortion + rate) / len(batch)
+
+
 def train_bare(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[float]:
     """The loop one would write by hand, with nothing in it that could be left out."""
     encoder, decoder = networks(hidden, latent)
@@ -61,12 +70,7 @@ def train_bare(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[f
         begin = time.perf_counter()
         order = torch.randperm(len(x))
         for start in range(0, len(x), BATCH):
-            batch = x[order[start : start + BATCH]]
-            mean, log_variance = encoder(batch).chunk(2, -1)
-            z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-            distortion = F.binary_cross_entropy_with_logits(decoder(z), batch, reduction="sum")
-            rate = -0.5 * torch.sum(1 + log_variance - mean**2 - log_variance.exp())
-            loss = (distortion + rate) / len(batch)
+            loss = bound(encoder, decoder, x[order[start : start + BATCH]])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -150,6 +154,42 @@ def pythae_trainer(model: nn.Module, x: Tensor, epochs: int, **settings: float) 
     return clock.seconds
 
 
+def train_lightning(x: Tensor, hidden: list[int], latent: int, epochs: int) -> list[float]:
+    """A LightningModule in Lightning's Trainer: a loader that collects rows one by one, the bar, and a logger."""
+    import lightning
+    from lightning.pytorch.loggers import CSVLogger
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = networks(hidden, latent)
+            self.seconds: list[float] = []
+
+        def training_step(self, rows: list[Tensor], _: int) -> Tensor:
+            loss = bound(self.encoder, self.decoder, rows[0])
+            self.log("loss", loss, prog_bar=True)
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), LEARNING_RATE, fused=True)
+
+        def on_train_epoch_start(self) -> None:
+            self.begin = time.perf_counter()
+
+        def on_train_epoch_end(self) -> None:
+            self.seconds.append(time.perf_counter() - self.begin)
+
+    module = Module()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = lightning.Trainer(
+            accelerator="cpu", max_epochs=epochs, default_root_dir=folder, logger=CSVLogger(folder)
+        )
+        trainer.fit(module, DataLoader(TensorDataset(x), batch_size=BATCH, shuffle=True))
+    print()  # after the bar
+    return module.seconds
+
+
 def write_pixels(path: Path, rows: int) -> int:
     """The binarised training rows as bytes (n, 784), for those who cannot import vaekit; returns n.
 
@@ -170,6 +210,7 @@ LOOPS = {
     "bare-kept": train_bare,
     "pythae": train_pythae,
     "pythae-flushed": train_pythae,
+    "lightning": train_lightning,
     "floor": train_floor,
 }
 

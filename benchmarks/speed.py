@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from training import INSTALL, has_pythae, run, spread
+from training import has, how_to_have, run, spread
 
 NAMES = {"vaekit": "vaekit", "pythae": "pythae 0.1.2 `get_nll`", "floor": "matrix products alone"}
 TEST_ROWS = 10_000
@@ -40,7 +40,7 @@ def sampled(name: str, options: argparse.Namespace, pixels: Path, rows: int, sam
 def likelihood(options: argparse.Namespace, pixels: Path) -> None:
     """Seconds that the 10,000 test images would take, and each as a multiple of the others."""
     rows = {"vaekit": options.rows, "pythae": max(1, options.rows // 8), "floor": options.rows}
-    names = [name for name in NAMES if name != "pythae" or has_pythae(options.pythae_python)]
+    names = [name for name in NAMES if name != "pythae" or has(options.pythae_python, "pythae")]
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(1, options.rounds + 1):
         for name in names:
@@ -54,7 +54,7 @@ def likelihood(options: argparse.Namespace, pixels: Path) -> None:
         ratios = [a / b for a, b in zip(values, seconds["vaekit"], strict=True)]
         print(f"| {NAMES[name]} | {spread(values, ',.0f')} | {spread(ratios, '.2f')} |")
     if "pythae" not in names:
-        print(f"\npythae was left out: {options.pythae_python} cannot import it. To have it:\n    {INSTALL}")
+        print(f"\npythae was left out: {options.pythae_python} cannot import it. To have it:\n{how_to_have('pythae')}")
 
 
 def growth(options: argparse.Namespace, pixels: Path) -> None:
@@ -72,8 +72,8 @@ def growth(options: argparse.Namespace, pixels: Path) -> None:
 
 def reaching(options: argparse.Namespace, pixels: Path) -> None:
     """How long vaekit's defaults take to where pythae's default recipe ends."""
-    if not has_pythae(options.pythae_python):
-        sys.exit(f"{options.pythae_python} cannot import pythae. To have it:\n    {INSTALL}")
+    if not has(options.pythae_python, "pythae"):
+        sys.exit(f"{options.pythae_python} cannot import pythae. To have it:\n{how_to_have('pythae')}")
     shared = (str(pixels), "--rows", str(options.training_rows), "--epochs", str(options.epochs))
     how = {"threads": options.threads, "script": "reaching.py"}
     theirs = json.loads(run(options.pythae_python, "pythae", *shared, **how))

@@ -1,6 +1,7 @@
-"""Training throughput on MNIST: vaekit's `fit`, a bare PyTorch loop, pythae's trainer and the matrix products alone.
+"""Training throughput on MNIST: vaekit's `fit`, a bare PyTorch loop, pythae, Lightning, JAX and the matrix products alone.
 
-    VAEKIT_DATA=/path/to/data python benchmarks/training.py --pythae-python .venv-pythae/bin/python
+    VAEKIT_DATA=/path/to/data python benchmarks/training.py --pythae-python .venv-pythae/bin/python \
+        --lightning-python .venv-lightning/bin/python --jax-python .venv-jax/bin/python
 
 All train the same fully connected VAE on the same statically binarised pixels in memory: batches of 128, Adam. Rounds are
 interleaved and every training has a fresh process, so that neither a drift of the machine nor one contestant's threads
@@ -31,10 +32,31 @@ LABELS = {
     "bare-kept": "bare loop, flushed, memory kept as the command does",
     "pythae": "pythae 0.1.2",
     "pythae-flushed": "pythae 0.1.2, `torch.set_flush_denormal(True)`",
+    "lightning": "Lightning's Trainer, loader by row, bar and logger",
+    "jax": "JAX, an epoch one compiled scan",
     "floor": "matrix products alone",
 }
 
-INSTALL = "python -m venv .venv-pythae && .venv-pythae/bin/pip install torch==2.13.0 pythae==0.1.2"
+
+@dataclass(frozen=True)
+class Peer:
+    """Who needs an interpreter of its own: what to import to see that it is there, and how to get it."""
+
+    module: str
+    packages: str
+    script: str = "contestants.py"
+
+
+PEERS = {
+    "pythae": Peer("pythae.trainers", "torch==2.13.0 pythae==0.1.2"),
+    "lightning": Peer("lightning", "torch==2.13.0 lightning==2.6.6"),
+    "jax": Peer("jax", "jax==0.10.2", "jax_scan.py"),
+}
+
+
+def peer_of(contestant: str) -> str | None:
+    """The peer that a contestant is, None for those that run beside vaekit."""
+    return next((name for name in PEERS if contestant.startswith(name)), None)
 
 
 @dataclass
@@ -55,22 +77,36 @@ def run(python: str, *arguments: str, threads: int = 2, script: str = "contestan
     return done.stdout.strip().splitlines()[-1]
 
 
-def has_pythae(python: str) -> bool:
-    """Whether pythae can be imported by this interpreter."""
-    return subprocess.run([python, "-c", "import pythae.trainers"], capture_output=True).returncode == 0
+def has(python: str, peer: str) -> bool:
+    """Whether this interpreter can import the peer."""
+    return subprocess.run([python, "-c", f"import {PEERS[peer].module}"], capture_output=True).returncode == 0
+
+
+def how_to_have(peer: str) -> str:
+    """The commands that install a peer, and the option that names it."""
+    folder = f".venv-{peer}"
+    return (
+        f"    python -m venv {folder} && {folder}/bin/pip install {PEERS[peer].packages}\n"
+        f"then give --{peer}-python {folder}/bin/python"
+    )
 
 
 def measure(
-    options: argparse.Namespace, contestants: list[str], pixels: Path, rows: int
+    options: argparse.Namespace, contestants: list[str], pythons: dict[str, str], pixels: Path, rows: int
 ) -> dict[str, dict[str, Series]]:
     """Series by network and contestant."""
     results = {network: {name: Series() for name in contestants} for network in NETWORKS}
     for turn in range(1, options.rounds + 1):
         for network, (hidden, latent) in NETWORKS.items():
             for name in contestants:
-                python = options.pythae_python if name.startswith("pythae") else sys.executable
+                peer = peer_of(name)
+                python, script = (
+                    (sys.executable, "contestants.py") if peer is None else (pythons[peer], PEERS[peer].script)
+                )
                 size = ["--hidden", *map(str, hidden), "--latent", str(latent), "--epochs", str(options.epochs)]
-                said = run(python, name, str(pixels), "--rows", str(rows), *size, threads=options.threads)
+                said = run(
+                    python, name, str(pixels), "--rows", str(rows), *size, threads=options.threads, script=script
+                )
                 done = json.loads(said)
                 later = done["seconds"][1:]
                 series = results[network][name]
@@ -105,7 +141,8 @@ def ratio(ours: Series, other: Series) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pythae-python", default=sys.executable, help="can import pythae (default: this one)")
+    for peer in PEERS:
+        parser.add_argument(f"--{peer}-python", default=sys.executable, help=f"can import {peer} (default: this one)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4, help="of each training; the first is not counted")
     parser.add_argument("--rows", type=int, default=50_000, help="training rows, at most 50,000")
@@ -114,25 +151,22 @@ def main() -> None:
     options = parser.parse_args()
     if options.rounds < 1 or options.epochs < 2 or options.rows < 1:
         parser.error("expected at least 1 round, 2 epochs and 1 row")
-    contestants, absent = (
-        [name for name in LABELS if name in ("vaekit", *options.only)],
-        not has_pythae(options.pythae_python),
-    )
-    if absent:
-        contestants = [name for name in contestants if not name.startswith("pythae")]
+    pythons = {peer: getattr(options, f"{peer}_python") for peer in PEERS}
+    contestants = [name for name in LABELS if name in ("vaekit", *options.only)]
+    absent = [peer for peer in PEERS if peer in map(peer_of, contestants) and not has(pythons[peer], peer)]
+    contestants = [name for name in contestants if peer_of(name) not in absent]
     with tempfile.TemporaryDirectory() as folder:
         pixels = Path(folder) / "pixels.npy"
         rows = int(run(sys.executable, "write-pixels", str(pixels), "--rows", str(options.rows)))
-        results = measure(options, contestants, pixels, rows)
+        results = measure(options, contestants, pythons, pixels, rows)
     print(
         f"{rows:,} rows, {options.rounds} rounds of {options.epochs} epochs, {options.threads} threads; median (min - max) "
         "over the rounds of the epochs after the first"
     )
     for network, series in results.items():
         print(f"\n## {network}\n\n{table(series)}")
-    if absent:
-        print(f"\npythae was left out: {options.pythae_python} cannot import it. To have it:\n    {INSTALL}")
-        print("then give --pythae-python .venv-pythae/bin/python")
+    for peer in absent:
+        print(f"\n{peer} was left out: {pythons[peer]} cannot import it. To have it:\n{how_to_have(peer)}")
 
 
 if __name__ == "__main__":
