@@ -2,12 +2,13 @@
 
 import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch.distributions import Bernoulli, Independent
+from torch.distributions import Bernoulli, Independent, Laplace
 from torch.testing import assert_close
 
 import vaekit as vk
@@ -23,6 +24,7 @@ from vaekit.evaluation import likelihood as module
 from vaekit.evaluation.examples import per_example
 from vaekit.evaluation.figures import Question
 from vaekit.evaluation.summary import answer
+from vaekit.evaluation.threads import shared_out
 from vaekit.evaluation.weighing import looks, standard_errors
 from vaekit.models import LatentModel
 from vaekit.networks import MLP
@@ -298,3 +300,66 @@ def test_evaluate_takes_a_standard_error():
     plain = vk.models.autoencoder(data.schema, latent_dim=2, hidden=(8,))
     with pytest.raises(UsageError, match="no log p\\(x\\) by importance sampling; leave it out"):
         vk.evaluation.evaluate(plain, data, standard_error=0.1)
+
+
+# ---- rows shared out among threads
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads, for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("wanted", [None, 0.05])
+def test_threads_change_no_figure(threads, wanted):
+    model, x = pixels(torch.float64)
+    x = x.repeat(3, 1, 1, 1)
+    found = {}
+    for count in (1, 2, 3):
+        threads(count)
+        found[count] = importance_sampling(model, x, samples=300, standard_error=wanted, memory=200_000)
+        assert torch.get_num_threads() == count
+    for count in (2, 3):
+        assert_close(found[count].log_px, found[1].log_px, rtol=1e-12, atol=1e-12)
+        assert_close(found[count].effective, found[1].effective, rtol=1e-9, atol=1e-9)
+        assert wanted is None or torch.equal(found[count].draws, found[1].draws)
+
+
+def test_parts_come_back_in_order_and_are_worked_on_at_once():
+    """Three parts wait for each other: one thread alone would wait for ever."""
+    meeting = threading.Barrier(3, timeout=30)
+
+    def work(part):
+        meeting.wait()
+        assert not torch.is_grad_enabled()
+        return part.start, torch.get_num_threads()
+
+    assert shared_out(work, 7, 3, 3) == [(0, 1), (3, 1), (6, 1)]
+
+
+def test_what_fails_in_a_thread_is_raised_and_ends_the_others(threads):
+    threads(2)
+    done = []
+
+    def work(part):
+        done.append(part.start)
+        raise UsageError(f"row {part.start}")
+
+    with pytest.raises(UsageError, match="row 0"):
+        shared_out(work, 10_000, 1, 2)
+    assert len(done) < 10_000
+    assert torch.get_num_threads() == 2
+
+
+def test_noise_of_torchs_own_generator_is_drawn_by_one_thread(threads, monkeypatch):
+    """Threads would take it in any order, and a figure would not come out twice."""
+    threads(2)
+    model, x = pixels(torch.float64)
+    split = vk.data.as_split(x)
+    assert module._threads(model, split) == 2
+    own_way = Independent(Laplace(torch.zeros(1, 2), torch.ones(1, 2)), 1)
+    monkeypatch.setattr(model, "posterior", lambda *given: own_way)
+    assert module._threads(model, split) == 1

@@ -70,6 +70,11 @@ class RowSeeded(Distribution):
         return part
 
     @property
+    def has_streams(self) -> bool:
+        """Whether every random number comes from the rows' own generators."""
+        return self._from_noise is not None
+
+    @property
     def mean(self) -> Tensor:
         return self.plain.mean
 
