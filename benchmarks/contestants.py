@@ -1,27 +1,20 @@
 """One training by one contestant, in a process of its own; `training.py` starts it and reads the JSON it prints last.
 
-It must run where only the contestant itself is installed, so nothing but torch and NumPy is imported above a function.
+It must run where only the contestant itself is installed, so nothing but torch, NumPy and `contest.py` is imported above a function.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from contest import BATCH, LEARNING_RATE, PIXELS, arguments, tell
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-BATCH = 128
-LEARNING_RATE = 1e-3
-PIXELS = 784
 
 
 def mlp(widths: list[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -216,14 +209,7 @@ LOOPS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("contestant", choices=["vaekit", "vaekit-command", "write-pixels", *LOOPS])
-    parser.add_argument("pixels", type=Path)
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[])
-    parser.add_argument("--latent", type=int)
-    parser.add_argument("--epochs", type=int)
-    options = parser.parse_args()
+    options = arguments(__doc__, ["vaekit", "vaekit-command", "write-pixels", *LOOPS])
     torch.manual_seed(0)
     if options.contestant == "write-pixels":
         print(write_pixels(options.pixels, options.rows))
@@ -240,9 +226,7 @@ def main() -> None:
     else:
         x = torch.from_numpy(np.load(options.pixels)).float()
         seconds = LOOPS[options.contestant](x, *size)
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak, "torch": torch.__version__}))
+    tell(seconds, torch=torch.__version__)
 
 
 if __name__ == "__main__":

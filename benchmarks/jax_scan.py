@@ -1,27 +1,20 @@
 """The same training as `contestants.py`'s bare loop, every epoch one compiled `lax.scan` of JAX; `training.py` starts it.
 
-Only JAX and NumPy are imported: it runs where nothing else is installed. It prints the JSON of `contestants.py`.
+Only JAX, NumPy and `contest.py` are imported: it runs where nothing else is installed.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import resource
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-BATCH = 128
-LEARNING_RATE = 1e-3
-PIXELS = 784
+from contest import BATCH, LEARNING_RATE, PIXELS, arguments, tell
 
 Layers = list[tuple[jax.Array, jax.Array]]
 
@@ -98,19 +91,10 @@ def train(x: jax.Array, hidden: list[int], latent: int, epochs: int) -> list[flo
 
 def main() -> None:
     """Train, and print seconds and peak memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("contestant", choices=["jax"])
-    parser.add_argument("pixels", type=Path)
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[])
-    parser.add_argument("--latent", type=int)
-    parser.add_argument("--epochs", type=int)
-    options = parser.parse_args()
+    options = arguments(__doc__, ["jax"])
     x = jnp.asarray(np.load(options.pixels), jnp.float32)
     seconds = train(x, options.hidden, options.latent, options.epochs)
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak, "jax": jax.__version__}))
+    tell(seconds, jax=jax.__version__)
 
 
 if __name__ == "__main__":

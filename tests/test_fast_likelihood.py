@@ -358,8 +358,8 @@ def test_noise_of_torchs_own_generator_is_drawn_by_one_thread(threads, monkeypat
     """Threads would take it in any order, and a figure would not come out twice."""
     threads(2)
     model, x = pixels(torch.float64)
-    split = vk.data.as_split(x)
-    assert module._threads(model, split) == 2
+    row = vk.Batch(x[:1])
+    assert module._threads(model, row) == 2
     own_way = Independent(Laplace(torch.zeros(1, 2), torch.ones(1, 2)), 1)
     monkeypatch.setattr(model, "posterior", lambda *given: own_way)
-    assert module._threads(model, split) == 1
+    assert module._threads(model, row) == 1

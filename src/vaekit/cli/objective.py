@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -59,9 +58,7 @@ def check_schedule(options: Options) -> None:
 
 def check_no_code(options: Options) -> None:
     """Raise UsageError for an option of the KL, or of draws of the code, where a model has no code."""
-    function = OBJECTIVES[options["objective"]]
-    parameters = inspect.signature(function).parameters
-    usual = {name: parameters[name].default for name in _own(function)} | {"warm_up": 0, "cycles": 0}
+    usual = (OBJECTIVES[options["objective"]].__kwdefaults__ or {}) | {"warm_up": 0, "cycles": 0}
     for name, value in usual.items():
         if options.get(name, value) != value:
             flag = name.replace("_", "-")

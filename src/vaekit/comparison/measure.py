@@ -104,7 +104,7 @@ def pictures_of(model: Model, judge: Judge, seed: int) -> dict[str, np.ndarray]:
             shown = torch.arange(SAMPLES) % len(judge.held)
             told = conditions(model, judge.held, judge.chosen[shown % len(judge.chosen)])
             arrays["samples"] = drawn(model, data, SAMPLES, told)
-            arrays["neighbours"] = nearest_rows(arrays["samples"][:ROWS], data.train)[0].float()
+            arrays["neighbours"] = nearest_rows(arrays["samples"][:ROWS], data.train)[0]
             arrays |= _by_class(model, judge, seed)
     return {name: x.cpu().float().numpy() for name, x in arrays.items()}
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MixtureSameFamily
 
-from vaekit.data import Batch, Split
+from vaekit.data import Batch
 from vaekit.distributions.gaussian_mixture import GaussianMixture
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of, median_of
@@ -174,8 +174,9 @@ def importance_sampling(
         raise UsageError(f"standard_error {standard_error}: expected a number of nats above 0")
     split = check_rows(rows)
     with at_rest(model):
-        threads = _threads(model, split)
-        at_once = _draws_at_once(model, split, memory, threads)
+        first = largest(model, split)
+        threads = _threads(model, first)
+        at_once = _draws_at_once(model, first, memory, threads)
         least = samples if standard_error is None else min(samples, FIRST_LOOK)
 
         def work(part: slice) -> Weights:
@@ -188,16 +189,14 @@ def importance_sampling(
     )
 
 
-def _threads(model: Model, split: Split) -> int:
+def _threads(model: Model, first: Batch) -> int:
     """Threads that rows can be shared out among: one where the noise is torch's own, or an accelerator computes."""
-    first = largest(model, split)
     quick = first.x.device.type == "cpu" and seeded_posterior(model, first, 0).has_streams
     return torch.get_num_threads() if quick else 1
 
 
-def _draws_at_once(model: Model, split: Split, memory: int, threads: int) -> int:
-    """Draws, of all rows together, that a thread takes through the decoder at a time."""
-    first = largest(model, split)
+def _draws_at_once(model: Model, first: Batch, memory: int, threads: int) -> int:
+    """Draws, of all rows together, that a thread takes through the decoder at a time; `first` is a row."""
     cost, own = bytes_per_draw(model, first), memory // threads
     best = _CACHE if threads == 1 else _CACHE_AMONG_THREADS
     within = min(own, max(best, _FEWEST * cost)) if first.x.device.type == "cpu" else own
