@@ -84,3 +84,5 @@ def test_held_priors_are_made_anew_afterwards():
         assert model.prior() is before, "the outer one has not ended"
     model.prior.raw.data.add_(1.0)
     assert not torch.equal(model.prior().mean, before.mean)
+    with held(model):
+        assert not torch.equal(model.prior().mean, before.mean), "nor is it remembered until the next evaluation"
