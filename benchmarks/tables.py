@@ -63,9 +63,9 @@ ROWS = {
     "vae": Row(86.76, IWAE, BURDA, 1200),
     "iwae-5": Row(85.54, IWAE, BURDA, 600, draws=((0.0, 5),)),
     "iwae-50": Row(84.78, IWAE, BURDA, 400, draws=((0.0, 5), (0.88, 50))),
-    "vamp": Row(82.43, VAMP, GATED | {"prior": "vamp", "prior_components": 500}, 200, learning_rate=5e-4),
-    "vamp-standard": Row(math.nan, VAMP.replace("VampPrior of 500", "standard prior"), GATED, 200, learning_rate=5e-4),
-    "fashion": Row(228.70, FASHION, GATED, 200, learning_rate=5e-4, data="fashion-mnist"),
+    "vamp": Row(82.43, VAMP, GATED | {"prior": "vamp", "prior_components": 500}, 300, batch_size=250),
+    "vamp-standard": Row(math.nan, VAMP.replace("VampPrior of 500", "standard prior"), GATED, 300, batch_size=250),
+    "fashion": Row(228.70, FASHION, GATED, 300, data="fashion-mnist", batch_size=250),
 }
 
 

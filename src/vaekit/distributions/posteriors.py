@@ -31,6 +31,9 @@ from vaekit.errors import UsageError
 BOX = math.sqrt(3.0)
 """The uniform prior's box is (-BOX, BOX) in every dimension: its variance is 1, as the standard normal's."""
 
+_LOW = -16.0
+"""Where log-variances of diagonal Gaussians end below."""
+
 
 class DiagonalGaussian(Family):
     """The usual posterior: raw holds a mean and a log-variance for each of `dim` latent dimensions.
@@ -44,6 +47,7 @@ class DiagonalGaussian(Family):
     """
 
     parameters_per_element = 2
+    low = _LOW
 
     def __init__(self, dim: int, minimum_rate: float = 0.0) -> None:
         super().__init__()
@@ -54,7 +58,7 @@ class DiagonalGaussian(Family):
 
     def forward(self, raw: Tensor) -> Distribution:
         mean, log_variance = raw.unbind(-2)
-        std = (0.5 * soft_bound(log_variance, -16.0, self.high)).exp()
+        std = (0.5 * soft_bound(log_variance, self.low, self.high)).exp()
         return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
 
     def start(self, mean: Tensor) -> Tensor:
@@ -72,7 +76,7 @@ def largest_log_variance(rate: float) -> float:
 
 def _high_for(limit: float) -> float:
     """The upper bound with which `soft_bound` never passes `limit`: it settles a little above the bound itself."""
-    return -16.0 + math.log(math.expm1(limit + 16.0))
+    return _LOW + math.log(math.expm1(limit - _LOW))
 
 
 class FullGaussian(Family):
@@ -133,7 +137,7 @@ class Flow(Family):
     def forward(self, raw: Tensor) -> Distribution:
         (dim,) = self.event_shape
         mean, log_variance, context = raw.split([dim, dim, self.context], -1)
-        std = (0.5 * soft_bound(log_variance, -16.0, 8.0)).exp()
+        std = (0.5 * soft_bound(log_variance, _LOW, 8.0)).exp()
         return FlowDistribution(mean, std, self.couplings(context if self.context else None))
 
     def start(self, mean: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 from vaekit.data import Batch
 from vaekit.errors import UsageError
 from vaekit.objectives import Terms
+from vaekit.training.by_hand import by_hand
 from vaekit.updates import Schedule, Update, adam
 
 
@@ -25,10 +26,11 @@ class Player(nn.Module):
         if update.every < 1:
             raise UsageError(f"every {update.every}: an Update acts at every n-th step, n at least 1")
         self.rate = update.learning_rate if update.learning_rate is not None else learning_rate
+        self.objective = by_hand(model, update.objective)
         self.optimizer = (update.optimizer or adam)(self.moved, self.learning_rate(0))
 
     def forward(self, batch: Batch, keywords: dict[str, float]) -> Terms:
-        return self.update.objective(self.model, batch, **keywords)
+        return self.objective(self.model, batch, **keywords)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at a step."""
