@@ -13,7 +13,6 @@ from vaekit.conditional import Parametric
 from vaekit.distributions.families import Gaussian
 from vaekit.distributions.posteriors import DiagonalGaussian
 from vaekit.errors import UsageError
-from vaekit.evaluation import annealed as module
 from vaekit.evaluation import (
     annealed_importance_sampling,
     annealed_importance_sampling_per_example,
@@ -24,8 +23,10 @@ from vaekit.evaluation import (
     log_likelihood,
     trust,
 )
+from vaekit.evaluation import chains as module
 from vaekit.evaluation import elbo as evaluate_elbo
-from vaekit.evaluation.annealed import Path, schedule
+from vaekit.evaluation.annealed import _simulated
+from vaekit.evaluation.chains import Path, schedule
 from vaekit.evaluation.hmc import hmc, leapfrog
 from vaekit.evaluation.likelihood import effective_draws
 from vaekit.models import LatentModel
@@ -226,7 +227,7 @@ def test_bounds_from_both_sides_hold_the_truth_between_them():
     few = {"n": 80, "chains": 4, "temperatures": 12, "leapfrog": 4}
     model = linear_model()
     with torch.random.fork_rng():
-        _, simulated = module._simulated(model, few["n"], None, 0)
+        _, simulated = _simulated(model, few["n"], None, 0)
     truth = MARGINAL.logpdf(simulated.x.numpy())
     found = bidirectional(model, **few)
     lower, upper, gap = (found[k] for k in ("lower", "upper", "gap"))
@@ -327,7 +328,7 @@ def test_on_a_trained_vae_elbo_is_below_importance_sampling_is_below_annealing()
     assert float(annealed.mean()) == pytest.approx(many, abs=0.05)
     assert float(annealed.mean()) > bound
     both = bidirectional(model, n=30, chains=4, temperatures=60, leapfrog=4)
-    assert -0.02 < both["gap"].value < 0.3
+    assert -3 * both["gap"].standard_error < both["gap"].value < 0.3
 
 
 @torch.no_grad()

@@ -211,6 +211,15 @@ def test_a_sigma_that_does_not_fit_the_range(sigma):
     assert found(model)["likelihood_scale"].numbers["variance_ratio"] == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize(("nu", "told"), [(2.05, False), (3.9, False), (30.0, True)])
+def test_a_spread_without_a_fourth_moment_is_not_judged_by_squares(nu, told):
+    """At nu = 2.05 the variance is 41 times the squared scale, and data that fit show a part of it only."""
+    data = vk.load((torch.randn(200, 3) * torch.tensor([1.0, 2.0, 3.0])).numpy())
+    model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,), likelihood="student-t", sigma=9.0)
+    model.decoder.family.log_degrees.data.fill_(math.log(nu - 2))
+    assert ("likelihood_scale" in found(model, data)) == told
+
+
 def test_a_warm_up_longer_than_the_run(healthy):
     model, _ = healthy
     assert "warm_up" in found(model, config={"warm_up": 20, "epochs": 10})

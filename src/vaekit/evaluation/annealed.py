@@ -5,11 +5,11 @@ quantitative analysis of decoder-based generative models", ICLR 2017; Grosse, Gh
 likelihood using bidirectional Monte Carlo", 2015.
 
     log f_b(z) = log f_0(z) + b r(z),   f_0 = p(z) or q(z|x),   r(z) = log p(x, z) - log f_0(z),   0 = b_0 < ... < b_T = 1
-    z_0 ~ f_0,   z_t ~ HMC step that keeps f_{b_t},   log w = sum_t (b_t - b_{t-1}) r(z_{t-1})
+    z_0 ~ f_0,   z_t ~ a move that keeps f_{b_t},   log w = sum_t (b_t - b_{t-1}) r(z_{t-1})
     forward    E w = p(x):       log 1/K sum_k w_k      <= log p(x) on average
     reverse    E 1/w = 1/p(x):   -log 1/K sum_k 1/w_k   >= log p(x) on average, from z_{T-1} ~ p(z|x) back to z_0
 
-Step sizes are learned on chains that are then thrown away, so the chains that count have fixed kernels and stay unbiased.
+The chains are those of `chains.py`.
 
 Started from a q(z|x) that is narrower than p(z|x), as that of an untrained encoder may be, w has so heavy a tail that most of its
 mean is in chains that never come: the estimate is then too low by more than the spread of the weights or their effective
@@ -19,118 +19,19 @@ number show (a nat at T = 1, a tenth at T = 60 on such a model, with 4,000 chain
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from vaekit.data import Batch
-from vaekit.distributions.seeded import row_seeds
 from vaekit.errors import UsageError
+from vaekit.evaluation.chains import PILOTS, Path, Start, forward, reverse, row, schedule
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.figures import Figures, Question
-from vaekit.evaluation.hmc import State, hmc
 from vaekit.evaluation.likelihood import Importance, bytes_per_draw, effective_draws, importance_sampling
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, largest
 from vaekit.models.base import LatentModel, Model
-
-Start = Literal["prior", "posterior"]
-
-ACCEPTANCE = 0.65
-"""Share of HMC proposals accepted that step sizes aim at: the best in high dimension (Beskos et al., Bernoulli 2013)."""
-
-_PILOTS, _WARM_UP, _FIRST_STEP = 4, 30, 0.1
-"""Chains that learn the step sizes, moves they make at the first temperature before that counts, and where they begin."""
-
-_GAIN, _WARM_GAIN = 0.5, 1.0
-"""Change of log step size for an acceptance off by 1, at each temperature and while warming up."""
-
-_BEGIN = 1
-"""Added to a row's seed where its chains begin: the numbers behind z_0 must not come back as its first momentum."""
-
-_LEARN, _FORWARD, _REVERSE = range(3)
-"""What a row's random numbers are for; each has a stream of its own."""
-
-
-class Path:
-    """The distributions from f_0 to p(x, z) for each row of a batch.
-
-    Args:
-        model: with a prior density and a continuous code.
-        batch: B rows with their conditions.
-        start: f_0 is the prior or the posterior.
-    """
-
-    def __init__(self, model: LatentModel, batch: Batch, start: Start) -> None:
-        self.model, self.batch, self.start = model, batch, start
-        self.prior = _law(model, batch, "prior")
-        self.base = self.prior if start == "prior" else _law(model, batch, start)
-
-    def at(self, z: Tensor) -> State:
-        """Densities and gradients at z (K, B, D)."""
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            base = self.base.log_prob(z)
-            rest = self.model.decode(z, self.batch.c).log_prob(self.batch.x)
-            if self.start != "prior":
-                rest = rest + self.prior.log_prob(z) - base
-            slopes = [_gradient(value, z) for value in (base, rest)]
-        return State(z.detach(), base.detach(), rest.detach(), *slopes)
-
-    def begin(self, chains: int, seeds: list[int]) -> Tensor:
-        """K = `chains` draws from f_0 for each row, (K, B, D), row i's from a stream made by seeds[i]."""
-        drawn = []
-        for i, seed in enumerate(seeds):
-            torch.manual_seed(seed + _BEGIN)
-            law = self.base if not self.base.batch_shape else _law(self.model, _row(self.batch, i), self.start)
-            drawn.append(law.sample(torch.Size((chains,))).view(chains, -1))
-        return torch.stack(drawn, 1)
-
-
-def schedule(temperatures: int) -> list[float]:
-    """b_0 = 0 to b_T = 1, sigmoidal as in Wu et al.: closest together near both ends."""
-    s = torch.sigmoid(torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64))
-    return ((s - s[0]) / (s[-1] - s[0])).tolist()
-
-
-class _Noise:
-    """Standard normal numbers, each row's from a stream of its own."""
-
-    def __init__(self, seeds: list[int], chains: int, like: Tensor) -> None:
-        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
-        self.shape, self.like = (chains, like.shape[-1] + 2), like
-
-    def __call__(self) -> Tensor:
-        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators], 1).to(self.like)
-
-
-def _learned_steps(path: Path, betas: list[float], steps: int, seed: int) -> Tensor:
-    """Step sizes (T - 1, B) for b_1 to b_{T-1}, from chains of their own that are adapted on the way."""
-    seeds = _seeds(path, seed, _LEARN)
-    z = path.begin(_PILOTS, seeds)
-    state, noise = path.at(z), _Noise(seeds, _PILOTS, z)
-    size = z.new_full(z.shape[1:2], _FIRST_STEP)
-    found = []
-    for i, b in enumerate([betas[1]] * _WARM_UP + betas[1:-1]):
-        state, rate = hmc(path, state, b, size, steps, noise())
-        if i >= _WARM_UP:
-            found.append(size)
-        size = size * ((_GAIN if i >= _WARM_UP else _WARM_GAIN) * (rate.mean(0) - ACCEPTANCE)).exp()
-    return torch.stack(found) if found else z.new_empty(0, z.shape[1])
-
-
-def _log_weights(path: Path, z: Tensor, betas: list[float], sizes: Tensor, steps: int, seeds: list[int]) -> Tensor:
-    """log w (K, B) in double precision, of chains that start at z; `betas` falling are run in reverse.
-
-    Both ways the weight is the sum of (b_t - b_{t-1}) r(z_{t-1}), with a move at b_t between z_{t-1} and z_t.
-    """
-    state, noise = path.at(z), _Noise(seeds, len(z), z)
-    total = (betas[1] - betas[0]) * state.rest.double()
-    for b, after, size in zip(betas[1:-1], betas[2:], sizes, strict=True):
-        state, _ = hmc(path, state, b, size, steps, noise())
-        total = total + (after - b) * state.rest.double()
-    return total if betas[-1] > betas[0] else -total
 
 
 def annealed_log_weights(
@@ -165,7 +66,7 @@ def annealed_log_weights(
         size = _rows_at_a_time(model, largest(model, split), chains, memory)
         for batch in batches(model, split, size):
             path = Path(model, batch, start)
-            found.append(_forward(path, betas, chains, leapfrog, seed)[0].cpu())
+            found.append(forward(path, betas, chains, leapfrog, seed)[0].cpu())
     return torch.cat(found, 1)
 
 
@@ -256,11 +157,10 @@ def bidirectional(
         z, whole = _simulated(model, n, conditions, seed)
         size = _rows_at_a_time(model, whole, chains, memory)
         for i in range(0, n, size):
-            path = Path(model, _row(whole, slice(i, i + size)), start)
-            forward, sizes = _forward(path, betas, chains, leapfrog, seed)
-            true = z[i : i + size].expand(chains, -1, -1)
-            back = _log_weights(path, true, betas[::-1], sizes.flip(0), leapfrog, _seeds(path, seed, _REVERSE))
-            lower.append(forward.cpu().logsumexp(0) - math.log(chains))
+            path = Path(model, row(whole, slice(i, i + size)), start)
+            there, sizes = forward(path, betas, chains, leapfrog, seed)
+            back = reverse(path, z[i : i + size].expand(chains, -1, -1), betas, sizes, leapfrog, seed)
+            lower.append(there.cpu().logsumexp(0) - math.log(chains))
             upper.append(math.log(chains) - (-back.cpu()).logsumexp(0))
     below, above = torch.cat(lower), torch.cat(upper)
     how = _how("annealed importance sampling of simulated data", start, temperatures, leapfrog)
@@ -308,13 +208,6 @@ def mean_and_effective(log_w: Tensor) -> tuple[Tensor, Tensor]:
     return total - math.log(len(log_w)), (2 * total - (2 * log_w).logsumexp(0)).exp()
 
 
-def _forward(path: Path, betas: list[float], chains: int, leapfrog: int, seed: int) -> tuple[Tensor, Tensor]:
-    """log w (K, B) of forward chains, and the step sizes they used (T - 1, B)."""
-    sizes = _learned_steps(path, betas, leapfrog, seed)
-    seeds = _seeds(path, seed, _FORWARD)
-    return _log_weights(path, path.begin(chains, seeds), betas, sizes, leapfrog, seeds), sizes
-
-
 def _simulated(model: LatentModel, n: int, c: Tensor | None, seed: int) -> tuple[Tensor, Batch]:
     """Codes (n, D) from the prior and one example of each."""
     parameter = next(model.parameters())
@@ -324,35 +217,9 @@ def _simulated(model: LatentModel, n: int, c: Tensor | None, seed: int) -> tuple
     return z, Batch(model.decode(z, c).sample(), c)
 
 
-def _law(model: LatentModel, batch: Batch, name: Start) -> Distribution:
-    """p(z | c) or q(z | x, c) of a batch."""
-    if name == "posterior":
-        return model.posterior(batch.x, batch.c)
-    assert model.prior is not None
-    return model.prior() if batch.c is None else model.prior(batch.c)
-
-
-def _row(batch: Batch, at: int | slice) -> Batch:
-    """Some rows of a batch, one row as a batch of one."""
-    at = slice(at, at + 1) if isinstance(at, int) else at
-    return Batch(batch.x[at], None if batch.c is None else batch.c[at])
-
-
-def _gradient(value: Tensor, z: Tensor) -> Tensor:
-    """Of values (K, B) by z; zero where they do not depend on it, as a uniform density does not."""
-    if not value.requires_grad:
-        return torch.zeros_like(z)
-    (slope,) = torch.autograd.grad(value.sum(), z, retain_graph=True, allow_unused=True, materialize_grads=True)
-    return slope
-
-
-def _seeds(path: Path, seed: int, purpose: int) -> list[int]:
-    return row_seeds(path.batch.x, 3 * seed + purpose)
-
-
 def _rows_at_a_time(model: Model, batch: Batch, chains: int, memory: int) -> int:
     """Twice what a draw takes: a gradient keeps every layer's output."""
-    return max(1, min(ROWS, memory // (2 * bytes_per_draw(model, batch) * max(chains, _PILOTS))))
+    return max(1, min(ROWS, memory // (2 * bytes_per_draw(model, batch) * max(chains, PILOTS))))
 
 
 def _how(what: str, start: str, temperatures: int, leapfrog: int) -> str:
