@@ -7,6 +7,7 @@ from sklearn.metrics import mutual_info_score
 
 import vaekit as vk
 from vaekit.data.shapes import FACTORS, shapes
+from vaekit.evaluation import disentanglement as module
 from vaekit.evaluation.disentanglement import (
     dci,
     disentanglement,
@@ -128,5 +129,24 @@ def test_estimates_have_errors_and_need_factors():
     assert all(0 <= s.standard_error < 0.1 for s in scores.values())
     with pytest.raises(vk.errors.UsageError, match="factors are known"):
         disentanglement(Codes(), torch.from_numpy(PERFECT).float())
+    for wrong in (TRUE.astype(float), TRUE - 1):
+        with pytest.raises(vk.errors.DataError, match="whole and from 0"):
+            disentanglement(Codes(), torch.from_numpy(PERFECT).float(), torch.from_numpy(wrong))
+    same = np.column_stack([TRUE, np.zeros(len(TRUE), int)])
+    with pytest.raises(vk.errors.DataError, match=f"factor {TRUE.shape[1]} is the same in all"):
+        disentanglement(Codes(), torch.from_numpy(PERFECT).float(), torch.from_numpy(same))
     with pytest.raises(vk.errors.DataError, match="one row for each"):
         disentanglement(Codes(), torch.from_numpy(PERFECT).float(), torch.from_numpy(TRUE[:5]))
+
+
+def test_the_error_of_a_score_is_its_spread_over_data_sets(monkeypatch):
+    """Of a score that is known: one factor in two dimensions with noise. Halves are off the whole by what the whole is off."""
+    monkeypatch.setattr(module, "_scores", lambda z, factors, seed: {"sap": sap(z, factors)})
+    rng, found, errors = np.random.default_rng(0), [], []
+    for _ in range(200):
+        factors = rng.integers(4, size=(300, 1))
+        z = np.column_stack([factors + rng.normal(size=(300, 1)), rng.normal(size=(300, 1))])
+        score = disentanglement(Codes(), torch.from_numpy(z), torch.from_numpy(factors))["sap"]
+        found.append(score.value)
+        errors.append(score.standard_error)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(found), rel=0.15)

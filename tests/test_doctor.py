@@ -14,7 +14,7 @@ import vaekit as vk
 from vaekit.cli.main import main
 from vaekit.data import Dataset, Schema, Split
 from vaekit.distributions.families import Bernoulli
-from vaekit.evaluation import diagnose
+from vaekit.evaluation import active_units, diagnose
 from vaekit.evaluation.findings import Case
 from vaekit.evaluation.outcome import _effective, memorised
 from vaekit.evaluation.symptoms import _information
@@ -147,7 +147,7 @@ def test_information_is_at_most_that_of_gaussian_moments(healthy):
     normal = torch.distributions.Independent(torch.distributions.Normal(mean, 1.0), 1)
     model = SimpleNamespace(posterior=lambda x, c=None: normal, condition_dim=0, condition_optional=False,
                             parameters=lambda: iter([torch.zeros(1)]))  # fmt: skip
-    told = _information(SimpleNamespace(model=model, held=DIGITS.test))
+    told = _information(SimpleNamespace(model=model, coded=DIGITS.test))
     assert told == pytest.approx([math.log(4) / 2, 0], abs=0.01)
 
 
@@ -218,6 +218,61 @@ def test_a_spread_without_a_fourth_moment_is_not_judged_by_squares(nu, told):
     model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,), likelihood="student-t", sigma=9.0)
     model.decoder.family.log_degrees.data.fill_(math.log(nu - 2))
     assert ("likelihood_scale" in found(model, data)) == told
+
+
+def test_a_constant_column_says_nothing_of_the_scale():
+    x = torch.randn(300, 4) * torch.tensor([1.0, 100.0, 0.01, 1.0])
+    plain, constant = x.clone(), torch.cat([x, torch.full((300, 1), 7.0)], 1)
+    for rows in (plain, constant):
+        data = vk.load(rows.numpy())
+        model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,))
+        fit(model, data, epochs=60, batch_size=50, learning_rate=0.01, progress=False)
+        assert "likelihood_scale" not in found(model, data)
+
+
+@pytest.mark.parametrize("rows", [10, 12, 25])
+def test_a_table_of_few_rows_is_judged_by_its_training_rows(rows):
+    """One or two rows that were held out say nothing of how a code varies."""
+    data = vk.load((3 * torch.randn(rows, 1) @ torch.ones(1, 5) + 0.1 * torch.randn(rows, 5)).numpy())
+    model = vk.models.vae(data.schema, latent_dim=1, hidden=(16,))
+    fit(model, data, epochs=200, batch_size=8, learning_rate=0.01, progress=False)
+    seen = found(model, data)
+    assert not {"posterior_collapse", "unused_dimensions"} & set(seen)
+    json.dumps([finding.to_json() for finding in seen.values()], allow_nan=False)
+
+
+def test_one_row_is_no_reason_to_fail():
+    data = vk.load("digits")
+    one = Dataset(data.schema, data.train.head(1), test=data.test.head(1))
+    seen = diagnose(made(latent_dim=2, hidden=(8,)), one)
+    json.dumps([finding.to_json() for finding in seen], allow_nan=False)
+
+
+def test_the_unit_of_an_autoencoders_code_is_its_own():
+    """The same function with a code of a tenth the size is not collapsed."""
+    rows = torch.randn(400, 6)
+    data = vk.load(rows.numpy())
+    model = vk.models.autoencoder(data.schema, latent_dim=3, hidden=(16,))
+    fit(model, data, epochs=40, batch_size=50, learning_rate=0.01, progress=False)
+    with torch.no_grad():
+        out = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Linear)][-1]
+        for p in out.parameters():
+            p.mul_(0.02)
+        next(p for p in model.decoder.parameters() if p.dim() == 2).mul_(50.0)
+    assert active_units(model, data.test).value == 3
+    assert "posterior_collapse" not in found(model, data)
+    with torch.no_grad():
+        out.weight[1:].zero_()
+    assert active_units(model, data.test).value == 1
+    assert found(model, data)["unused_dimensions"].numbers["dimensions"] == [1, 2]
+
+
+def test_an_adversarial_autoencoder_off_its_prior_is_seen():
+    model = RECIPES["aae"].function(DIGITS.schema, latent_dim=2, hidden=(8,))
+    seen = [p for p in model.autoencoder.encoder.parameters() if p.dim() == 1][-1]
+    with torch.no_grad():
+        seen.add_(10.0)
+    assert found(model)["aggregate_posterior"].numbers["dimensions"] == [0, 1]
 
 
 def test_a_warm_up_longer_than_the_run(healthy):
@@ -320,6 +375,18 @@ def test_samples_that_are_training_rows(healthy):
         finding = found(model)["memorisation"]
     finally:
         del model.sample
+    assert finding.numbers["share"] > 0.95
+
+
+def test_copies_of_twenty_thousand_rows_are_found():
+    """The doctor looks at 2,000 rows of a split; the originals of copies are sought among all of them."""
+    rows = torch.randn(21_000, 8)
+    data = Dataset(Schema("vector", (8,), low=-6.0, high=6.0), Split(rows[:20_000], name="train"),
+                   test=Split(rows[20_000:], name="test"))  # fmt: skip
+    model = SimpleNamespace(can_sample=True, sample=lambda n, c: rows[5000 : 5000 + n], condition_dim=0,
+                            condition_optional=False, parameters=lambda: iter(()))  # fmt: skip
+    finding = memorised(Case(model, data, [], {}, {}, 0))
+    assert finding is not None
     assert finding.numbers["share"] > 0.95
 
 

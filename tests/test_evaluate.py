@@ -13,7 +13,7 @@ import vaekit as vk
 from vaekit.cli.columns import ENDINGS, write_columns
 from vaekit.cli.main import main
 from vaekit.errors import DataError, UsageError
-from vaekit.evaluation import aggregate_posterior, codes, evaluate
+from vaekit.evaluation import active_units, aggregate_posterior, codes, evaluate, probes
 from vaekit.evaluation.disentanglement import mig
 from vaekit.evaluation.examples import per_example
 from vaekit.evaluation.figures import Question
@@ -191,6 +191,61 @@ def test_any_module_serves_as_features_and_wrong_ones_are_named(model):
 
 
 # ---- per example
+
+
+class Codes(nn.Module):
+    """A stand-in for a model whose codes are the examples."""
+
+    condition_dim, condition_optional, has_likelihood, has_posterior = 0, False, True, True
+
+    def encode(self, x, c=None):
+        return x
+
+
+def test_active_units_count_variances_above_the_threshold():
+    """Standard deviations 1, 0.11 and 0.09: two of the variances exceed 0.01. Near the threshold the count is uncertain."""
+    x = torch.randn(4000, 4)
+    x = (x - x.mean(0)) / x.std(0) * torch.tensor([1.0, 0.11, 0.09, 0.0])
+    found = active_units(Codes(), vk.Split(x, name="test"))
+    assert (found.value, found.n, found.standard_error) == (2, 4000, 0)
+    assert found.estimator == "variance of the posterior mean over the test rows above 0.01"
+    assert active_units(Codes(), x, threshold=0.02).value == 1
+    few = torch.randn(50, 40) * 0.1  # each is above the threshold as often as not
+    assert 1 < active_units(Codes(), few).standard_error < 6
+
+
+def test_probes_of_classes_that_overlap_reach_the_best_rule():
+    """Two Gaussians two apart: the best rule is right in Phi(1) = 84.1 % of the cases, and a line is such a rule."""
+    rows, labels = torch.randn(8000, 1), torch.arange(8000) % 2
+    x = torch.cat([rows + 2 * labels[:, None], torch.randn(8000, 2)], 1)
+    schema = vk.Schema("vector", (3,), low=-9.0, high=9.0, classes=("a", "b"))
+    data = vk.Dataset(schema, vk.Split(x[:4000], labels[:4000], name="train"), test=vk.Split(x[4000:], labels[4000:]))
+    found = probes(Codes(), data)
+    linear = found["linear_probe"]
+    assert linear.value == pytest.approx(0.8413, abs=3 * linear.standard_error)
+    assert linear.standard_error == pytest.approx(math.sqrt(0.8413 * 0.1587 / 4000), rel=0.05)
+    assert found["linear_probe_raw"].value == linear.value  # the code is the example
+    assert 0.7 < found["knn_probe"].value < linear.value
+    assert "asked of training rows" in probes(Codes(), replace(data, test=data.train))["knn_probe"].estimator
+
+
+def test_distances_in_a_table_do_not_depend_on_its_units():
+    x = torch.randn(1400, 5)
+    found = []
+    for unit in (torch.ones(5), torch.tensor([1.0, 1e3, 1e-3, 1.0, 50.0])):
+        data = vk.load((x * unit).numpy())
+        model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,))
+        model.sample = lambda n, c=None, noise=False, unit=unit: x[100 : 100 + n] * unit
+        figures = sample_figures(model, data, features=pixels, statistics=("precision",))
+        found.append([figures[name].value for name in ("neighbour_distance_floor", "nearer_to_training")])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def test_a_few_draws_are_said_to_be_too_few(model):
+    for samples in (1, 2):
+        figures = evaluate(model, DIGITS, samples=samples, features=pixels)
+        assert "too few effective draws" in figures["log_likelihood"].estimator
+        assert "too few to trust" in figures["effective_samples"].estimator
 
 
 def test_means_over_the_examples_are_the_figures(model, asked):

@@ -26,6 +26,7 @@ from vaekit.report.galleries import plane, reconstructions, samples
 from vaekit.report.page import render
 from vaekit.report.pictures import Look, grid, look_of, to_png
 from vaekit.report.projection import principal_components, turned
+from vaekit.report.table import gap_sentence
 from vaekit.report.verdict import verdict
 from vaekit.runs import append_record, write_arrays, write_config
 
@@ -462,6 +463,41 @@ def test_distances_speak_of_memorisation(tmp_path, sample, test, expected):
     assert expected in section["distances"]["told"]
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.52, "no sign of memorisation"), (0.9, "look for copies")])
+def test_the_measured_share_goes_before_distances(tmp_path, share, expected):
+    arrays = pictures() | {"sample_distances": np.full(64, 0.4), "test_distances": np.full(64, 0.5)}
+    evaluation = figures_of() | {"nearer_to_training": figure(share, 0.02, "share")}
+    section = samples(read_contents(run(tmp_path / "run", arrays=arrays, evaluation=evaluation)), Album())
+    assert expected in section["distances"]["told"]
+
+
+def test_the_page_says_what_the_doctor_said(tmp_path):
+    folder = run(tmp_path / "run")
+    finding = {"name": "likelihood_scale", "numbers": {}, "what": "log p is off", "cause": "x", "fix": "learn sigma",
+               "severity": "warning"}  # fmt: skip
+    told = finding | {"name": "overfitting", "what": "said elsewhere"}
+    (folder / "findings.json").write_text(json.dumps({"findings": [finding, told]}))
+    last = verdict(read_contents(folder))[-1]
+    assert (last.text, last.tone) == ("Log p is off. Learn sigma.", "warn")
+
+
+@pytest.mark.parametrize(
+    ("elbo", "samples", "expected"),
+    [
+        (-60.0, 1000, "lies"),
+        (-50.0, 1000, "alike to 0.01 nats"),
+        (-49.9, 1000, "noise of the draws"),
+        (-50.0, None, None),
+    ],
+)
+def test_the_gap_is_what_the_draws_can_show(tmp_path, elbo, samples, expected):
+    evaluation = figures_of() | {
+        "elbo": figure(elbo, 0.5), "log_likelihood": figure(-50.0, 0.5) | {"samples": samples}
+    }  # fmt: skip
+    said = gap_sentence(read_contents(run(tmp_path / "run", evaluation=evaluation)))
+    assert said is None if expected is None else expected in said
+
+
 def test_colour_is_kept(tmp_path):
     look = Look((3, 2, 2), 0.0, 1.0, np.zeros(()), np.ones(()))
     red = np.zeros((1, 1, 3, 2, 2))
@@ -563,7 +599,7 @@ def test_verdict_of_a_healthy_run(tmp_path):
         "or 1.900 ± 0.010 bits per dimension."
     )
     assert "All 3 latent dimensions are active." in text
-    assert "differ by 0.20 nats, within twice the sampling noise of 0.57 nats: no sign of overfitting" in text
+    assert "differ by 0.20 nats, within three times the sampling noise of 0.57 nats: no sign of overfitting" in text
     assert "β" not in text
 
 

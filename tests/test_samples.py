@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import linalg, ndimage
+from sklearn.metrics import pairwise_distances
+from sklearn.neighbors import NearestNeighbors
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 import vaekit as vk
 from vaekit.evaluation.features import default_features, in_batches, train_classifier
@@ -48,6 +51,45 @@ def test_frechet_distance_agrees_with_the_matrix_root(n):
     cross = np.real(np.trace(linalg.sqrtm(covariances[0] @ covariances[1])))
     wanted = np.square(a.mean(0) - b.mean(0)).sum() + sum(map(np.trace, covariances)) - 2 * cross
     assert frechet_distance(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(wanted, rel=1e-3)
+
+
+class Eight(torch.nn.Module):
+    """Eight features of an image, the values of its first row."""
+
+    num_features = 8
+
+    def forward(self, x):
+        return x[:, 0, 0, :8].double()
+
+
+def test_frechet_distance_agrees_with_torchmetrics():
+    torch.manual_seed(0)
+    a, b = torch.rand(90, 3, 8, 8), 0.7 * torch.rand(70, 3, 8, 8).square() + 0.2
+    theirs = FrechetInceptionDistance(feature=Eight(), normalize=True, input_img_size=(3, 8, 8)).set_dtype(
+        torch.float64
+    )
+    theirs.used_custom_model = True  # images as they are, not as bytes
+    theirs.update(a, real=True)
+    theirs.update(b, real=False)
+    ours = frechet_distance(Eight()(a), Eight()(b))
+    assert ours == pytest.approx(float(theirs.compute()), rel=1e-5)
+
+
+def in_balls(points, centres, k):
+    """(points, centres) whether a point lies in a centre's ball, which reaches to its k-th nearest fellow: scikit-learn's."""
+    reach = NearestNeighbors(n_neighbors=k + 1).fit(centres).kneighbors(centres)[0][:, -1]
+    return pairwise_distances(points, centres) <= reach
+
+
+def test_neighbour_figures_agree_with_scikit_learn():
+    """Kynkaanniemi et al., 2019, with k = 3; Naeem et al., 2020, with k = 5, from their definitions."""
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(80, 3)), rng.normal(size=(60, 3)) * [1.0, 0.3, 0.5] + [0.5, 0, 0]
+    a, b = torch.from_numpy(real), torch.from_numpy(fake)
+    assert precision(a, b) == pytest.approx(in_balls(fake, real, 3).any(1).mean())
+    assert recall(a, b) == pytest.approx(in_balls(real, fake, 3).any(1).mean())
+    assert density(a, b) == pytest.approx(in_balls(fake, real, 5).sum() / (5 * 60))
+    assert coverage(a, b) == pytest.approx(in_balls(fake, real, 5).any(0).mean())
 
 
 def test_the_same_set_has_precision_and_recall_one_and_disjoint_sets_zero():

@@ -96,6 +96,11 @@ def test_the_kl_of_a_vae_is_in_its_nll():
     assert figures["nll_importance"].value == -figures["log_likelihood"].value
     assert figures["word_perplexity_importance"].value == pytest.approx(math.exp(sum(nll) / 17), rel=0.01)
     assert "KL included" in figures["nll"].estimator
+    stopped = evaluate(model, data, samples=4000, standard_error=0.05)
+    names = ("log_likelihood", "nll_importance", "word_perplexity_importance")
+    assert len({stopped[name].samples for name in names}) == 1
+    assert stopped["nll_importance"].samples < 4000
+    assert all("stopped at s.e. 0.05" in stopped[name].estimator for name in names)
     assert figures["token_accuracy"].value == pytest.approx(5 / 17)
 
 

@@ -153,10 +153,12 @@ def disentanglement(model: Model, rows: Any, factors: Tensor | None = None, *, s
 
     Returns:
         "mig", "factorvae_score", "disentanglement", "completeness", "informativeness", "sap", each an Estimate whose standard
-        error comes from five random halves of the rows.
+        error is the spread over five random halves of the rows: a half of n rows, drawn without putting back, is off the
+        whole by as much as n rows are off the truth, (2 s^2 / n) (1 - 1/2) = s^2 / n.
 
     Raises:
         UsageError: the factors of the rows are not known.
+        DataError: the factors are no (n, F) whole numbers from 0, or one of them is the same in every row.
     """
     known = factors if factors is not None else rows.factors if isinstance(rows, Split) else None
     if known is None:
@@ -166,15 +168,28 @@ def disentanglement(model: Model, rows: Any, factors: Tensor | None = None, *, s
     z, numbers = codes(model, rows).double().numpy(), np.asarray(known)
     if numbers.shape[:1] != z.shape[:1] or numbers.ndim != 2:
         raise DataError(f"disentanglement: factors {numbers.shape} for {len(z)} codes; expected one row for each")
+    _check_factors(numbers)
     whole, rng = _scores(z, numbers, seed), np.random.default_rng(seed)
     parts = [
         _scores(z[half], numbers[half], seed) for half in (rng.permutation(len(z))[: len(z) // 2] for _ in range(5))
     ]
-    spread = {name: float(np.std([p[name] for p in parts], ddof=1)) / math.sqrt(2) for name in whole}
+    spread = {name: float(np.std([p[name] for p in parts], ddof=1)) for name in whole}
+    how = "of posterior means, s.e. from five random halves"
     return {
-        name: Estimate(value, spread[name], len(z), "score", f"{name.replace('_', ' ')} of posterior means")
+        name: Estimate(value, spread[name], len(z), "score", f"{name.replace('_', ' ')} {how}")
         for name, value in whole.items()
     }
+
+
+def _check_factors(factors: np.ndarray) -> None:
+    if not np.issubdtype(factors.dtype, np.integer) or factors.min() < 0:
+        raise DataError("disentanglement: factors are numbers of values, whole and from 0; count each factor's values")
+    constant = np.flatnonzero((factors == factors[:1]).all(0))
+    if len(constant):
+        raise DataError(
+            f"disentanglement: factor {int(constant[0])} is the same in all {len(factors):,} rows, so no code can tell it; "
+            "leave it out or take more rows"
+        )
 
 
 def factors_of_variation(asked: Question) -> Figures:

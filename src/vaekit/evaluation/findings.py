@@ -17,6 +17,9 @@ from vaekit.evaluation.rows import batches
 from vaekit.models.base import Model
 from vaekit.objectives import elbo, reconstruction
 
+FEW = 20
+"""Rows below which a split says too little of how a code varies."""
+
 ROWS = 2000
 """Rows of a split that are looked at, at most."""
 
@@ -43,8 +46,9 @@ class Finding:
     severity: Severity = "warning"
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of JSON values."""
-        return asdict(self)
+        """A dictionary of JSON values; a number that is not finite becomes null."""
+        numbers = {k: [_finite(v) for v in x] if isinstance(x, list) else _finite(x) for k, x in self.numbers.items()}
+        return asdict(self) | {"numbers": numbers}
 
     def __str__(self) -> str:
         note = "note: " if self.severity == "note" else ""
@@ -76,6 +80,11 @@ class Case:
         return _some(self.data.test or self.data.validation or self.data.train, self.seed)
 
     @cached_property
+    def coded(self) -> Split:
+        """Rows whose codes are looked at: those that were not trained on, where they are enough to show how a code varies."""
+        return self.held if len(self.held) >= FEW else self.train
+
+    @cached_property
     def train_scores(self) -> Tensor:
         """(n,) the same of each training row."""
         return _scores(self.model, self.train)
@@ -95,6 +104,10 @@ class Case:
     def validation_curve(self) -> np.ndarray:
         """The validation ELBO by epoch, or minus the distortion where there is no likelihood."""
         return self.column("validation_elbo") if self.model.has_likelihood else -self.column("validation_distortion")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _some(split: Split, seed: int) -> Split:

@@ -12,9 +12,11 @@ from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.rows import ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
 from vaekit.models.base import Model
+from vaekit.objectives.draw import check_count
 
 ACTIVE = 0.01
-"""Variance over the data of the posterior's mean above which a dimension counts as active (Burda et al., ICLR 2016)."""
+"""Variance over the data of the posterior's mean above which a dimension counts as active (Burda et al., ICLR 2016): in units of
+the prior, N(0, I). The code of a model without a likelihood has no unit, and there it is a part of the largest variance."""
 
 
 def codes(model: Model, rows: Any) -> Tensor:
@@ -51,6 +53,7 @@ def kl_per_layer(model: Model, rows: Any, *, samples: int = 10, seed: int = 0) -
 def _rates(model: Model, rows: Any, name: str, samples: int, seed: int) -> tuple[Tensor | None, bool]:
     """`name` of the draws of every row, (n, parts), None where the model has no such thing; and whether it has layers."""
     check_likelihood(model, name)
+    check_count("samples", samples)
     split, parts = check_rows(rows), []
     with at_rest(model):
         one = model.draw(*next(batches(model, split, 1)))
@@ -64,16 +67,30 @@ def _rates(model: Model, rows: Any, name: str, samples: int, seed: int) -> tuple
 
 
 def active_units(model: Model, rows: Any, *, threshold: float = ACTIVE) -> Estimate:
-    """Number of dimensions whose posterior mean varies over the data by more than `threshold`."""
-    z = codes(model, rows)
-    how = f"variance of the posterior mean above {threshold:g}"
-    count = float(len(active_of(z, threshold)))
-    return Estimate(count, _bootstrap_error(z.double().numpy(), threshold), len(z), "dimensions", how)
+    """Number of dimensions whose posterior mean varies over the data by more than `threshold`.
+
+    Without a likelihood the threshold is a part of the largest variance of a dimension.
+    """
+    split = check_rows(rows)
+    z = codes(model, split)
+    above = threshold_of(model, z, threshold)
+    what = f"variance of the posterior mean over the {split.name} rows above {threshold:g}"
+    how = what if model.has_likelihood else f"{what} of the largest"
+    count = float(len(active_of(z, above)))
+    return Estimate(count, _bootstrap_error(z.double().numpy(), above), len(z), "dimensions", how)
 
 
 def active_dimensions(model: Model, rows: Any, *, threshold: float = ACTIVE) -> list[int]:
-    """The active dimensions, the most variable first."""
-    return active_of(codes(model, rows), threshold)
+    """The active dimensions, the most variable first; for the threshold see `active_units`."""
+    z = codes(model, rows)
+    return active_of(z, threshold_of(model, z, threshold))
+
+
+def threshold_of(model: Model, z: Tensor, threshold: float = ACTIVE) -> float:
+    """The variance that an active dimension of codes z (n, D) exceeds."""
+    if model.has_likelihood or len(z) < 2:
+        return threshold
+    return threshold * float(z.double().var(0).max())
 
 
 def active_of(z: Tensor, threshold: float = ACTIVE) -> list[int]:

@@ -51,6 +51,9 @@ _FEWEST = 64
 MOST_BIAS = 0.05
 """Nats that the median example's log p(x) may be too low by before the figure is not to be trusted."""
 
+TOO_FEW = "too few effective draws to trust it"
+"""Said by every estimate of log p(x) whose weights are carried by a few draws."""
+
 _CODED, _ONE_CODE = "code length -log p(codes)", "bound by the one code of q(z|x), not log p(x)"
 _CLOSED, _SAMPLED, _LAYERED = "closed-form KL", "sampled KL", "KL by layers, in closed form where there is one"
 
@@ -216,7 +219,7 @@ def effective_draws(found: Importance, samples: int) -> Estimate:
     made = samples if found.draws is None else round(float(found.draws.mean()))
     middle = median_of(found.effective, "draws", "median of (sum w)^2 / sum w^2", made)
     too_few = trust(middle.value, samples) is not None
-    return replace(middle, estimator=middle.estimator + ", too few to trust log p(x)") if too_few else middle
+    return replace(middle, estimator=f"{middle.estimator}, too few to trust log p(x)") if too_few else middle
 
 
 def bias_of(ess: float, samples: int) -> float:
@@ -234,6 +237,8 @@ def trust(ess: float, samples: int) -> str | None:
         ess: effective draws of the median example.
         samples: K.
     """
+    if samples == 1:
+        return "importance sampling: one draw for each example says nothing of its own error; take more samples"
     bias = bias_of(ess, samples)
     if bias <= MOST_BIAS:
         return None
@@ -268,6 +273,8 @@ def mean_log_likelihood(model: Model, found: Importance, samples: int) -> Estima
     told = bool(model.condition_dim) and not model.condition_optional
     drawn = "importance sampling from q(z|x,c), of log p(x|c)" if told else "importance sampling from q(z|x)"
     how = _ONE_CODE if model.quantised else drawn
+    if not model.quantised and trust(float(found.effective.median()), samples) is not None:
+        how += f", {TOO_FEW}"
     if found.draws is None or found.wanted is None:
         return mean_of(found.log_px, "nats", how, samples)
     least, most = (f"{int(k):,}" for k in (found.draws.min(), found.draws.max()))

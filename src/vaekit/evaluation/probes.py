@@ -47,7 +47,7 @@ def _probed(data: Dataset, features: Callable[[Split], Tensor], suffix: str, of:
     seen, unseen, result = features(train).numpy(), features(test).numpy(), {}
     for name in ("linear_probe", "knn_probe"):
         hits = _hits(name, seen, train.labels.numpy(), unseen, test.labels.numpy())
-        result[name + suffix] = _accuracy(hits, name, len(train), of)
+        result[name + suffix] = _accuracy(hits, name, len(train), of, known=data.test.name == "train")
     return result
 
 
@@ -72,8 +72,8 @@ def _hits(name: str, seen: np.ndarray, labels: np.ndarray, unseen: np.ndarray, t
         return np.asarray(probe.fit(seen, labels).predict(unseen) == truth)
 
 
-def _accuracy(hits: np.ndarray, name: str, fitted: int, of: str) -> Estimate:
+def _accuracy(hits: np.ndarray, name: str, fitted: int, of: str, known: bool) -> Estimate:
     value, n = float(hits.mean()), len(hits)
     kind = "logistic regression" if name == "linear_probe" else "5 nearest neighbours"
-    how = f"{kind} on {of}, fitted to {fitted} training rows"
+    how = f"{kind} on {of}, fitted to {fitted} training rows{', asked of training rows' if known else ''}"
     return Estimate(value, math.sqrt(value * (1 - value) / n), n, "accuracy", how)

@@ -21,7 +21,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.estimate import Estimate, median_of
 from vaekit.evaluation.features import Features, default_features, in_batches
 from vaekit.evaluation.figures import Figures, Question
-from vaekit.evaluation.repeating import nearer_to_training
+from vaekit.evaluation.repeating import nearer_to_training, unit_of
 from vaekit.evaluation.rows import at_rest, batch_at, check_rows
 from vaekit.evaluation.samples import STATISTICS, nearest, sample_quality
 from vaekit.models.base import Model
@@ -92,7 +92,7 @@ def sample_figures(
         name: replace(e, estimator=f"real rows in {space}" if name.endswith("_floor") else f"in {space}{how}")
         for name, e in figures.items()
     }
-    return found if given.values is data.train.values else found | _neighbours(data.train, x[: len(fake)], fake, seed)
+    return found if given.values is data.train.values else found | _neighbours(data, x[: len(fake)], fake, seed)
 
 
 def _drawn(model: Model, real: Split, most: int, seed: int) -> tuple[Tensor, Tensor, str]:
@@ -114,11 +114,12 @@ def _space(data: Dataset) -> str:
     return "features of a classifier" if by_class else "principal components"
 
 
-def _neighbours(train: Split, unseen: Tensor, fake: Tensor, seed: int) -> dict[str, Estimate]:
-    scale, known = 1 / math.sqrt(unseen[0].numel()), train.fixed(seed)
-    closer, near = nearer_to_training(fake, known, unseen, seed=seed)
-    floor = nearest(unseen, known.rows(slice(None)).float())
-    how = "root mean square per element to the nearest training row, median"
+def _neighbours(data: Dataset, unseen: Tensor, fake: Tensor, seed: int) -> dict[str, Estimate]:
+    scale, known, unit = 1 / math.sqrt(unseen[0].numel()), data.train.fixed(seed), unit_of(data.schema)
+    closer, near = nearer_to_training(fake, known, unseen, unit=unit, seed=seed)
+    floor = nearest(unseen / unit, known.rows(slice(None)).float() / unit)
+    units = " in units of its scale" if isinstance(unit, Tensor) and bool((unit != 1).any()) else ""
+    how = f"root mean square per element{units} to the nearest training row, median"
     return {
         "neighbour_distance": median_of(scale * near, "distance", f"{how} of samples"),
         "neighbour_distance_floor": median_of(scale * floor, "distance", f"{how} of test rows"),

@@ -25,6 +25,7 @@ from vaekit.evaluation.likelihood import elbo as evaluate_elbo
 from vaekit.evaluation.rows import check_likelihood
 from vaekit.models.base import Model
 from vaekit.objectives import elbo
+from vaekit.objectives.draw import check_count
 from vaekit.training import fit
 
 
@@ -67,7 +68,8 @@ def rate_distortion(
     Raises UsageError for betas that make no curve or a model whose rate does not depend on them, DataError without test rows.
     """
     weights = check_betas(betas)
-    if data.test is None:
+    check_count("samples", samples)
+    if data.test is None or len(data.test) == 0:
         raise DataError("rate_distortion: the data have no test rows")
     points = []
     for beta in weights:

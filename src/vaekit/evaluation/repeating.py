@@ -24,27 +24,30 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vaekit.data import Split
+from vaekit.data import Schema, Split
 from vaekit.evaluation.estimate import Estimate
 
 _EXPECTED = 5
 _BLOCK = 4096
 
 
-def nearer_to_training(fake: Tensor, train: Split, unseen: Tensor, *, seed: int = 0) -> tuple[Estimate, Tensor]:
+def nearer_to_training(
+    fake: Tensor, train: Split, unseen: Tensor, *, unit: Tensor | float = 1.0, seed: int = 0
+) -> tuple[Estimate, Tensor]:
     """The share above, and each sample's Euclidean distance to the nearest of all training rows, (n,).
 
     Args:
         fake: samples (n, *shape).
         train: the training rows, looked at in an order drawn from `seed`.
         unseen: rows (m, *shape) that nobody was trained on; only so many as there are training rows count.
+        unit: what differences are divided by, a number or one for each column of a table (`unit_of`).
     """
     unseen = unseen[: len(train)]
     centre = unseen.float().flatten(1).mean(0)  # around it few digits of a distance are lost
-    x = fake.float().flatten(1) - centre
+    x = (fake.float().flatten(1) - centre) / unit
 
     def nearest(rows: Tensor) -> tuple[Tensor, Tensor]:
-        distance, index = torch.cdist(x, rows.float().flatten(1) - centre).min(1)
+        distance, index = torch.cdist(x, (rows.float().flatten(1) - centre) / unit).min(1)
         return distance, index
 
     other, other_at = nearest(unseen)
@@ -59,6 +62,11 @@ def nearer_to_training(fake: Tensor, train: Split, unseen: Tensor, *, seed: int 
             found = share
     assert found is not None  # there is a training row
     return found, best
+
+
+def unit_of(schema: Schema) -> Tensor | float:
+    """What distances between examples are measured in: in a table each column in its own standard deviations, else the values'."""
+    return torch.tensor(schema.scale) if schema.kind == "vector" else 1.0
 
 
 def nearest_rows(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:

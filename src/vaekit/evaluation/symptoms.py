@@ -14,9 +14,9 @@ from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
 from vaekit.distributions.student_t import StudentT
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.findings import ROWS, Case, Finding, listed
-from vaekit.evaluation.latent import ACTIVE, active_of, codes, kl_per_dim
+from vaekit.evaluation.latent import active_of, codes, kl_per_dim, threshold_of
 from vaekit.evaluation.rows import batch_at
-from vaekit.models.base import LatentModel, Model
+from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
 from vaekit.priors import SecondStage
 
@@ -41,10 +41,10 @@ CALIBRATED = 4.0
 
 def posterior_collapse(case: Case) -> Finding | None:
     """Dimensions that say nothing of the example: a collapse where they are most of the code, else a note."""
-    if case.model.quantised or not case.model.has_posterior or not case.model.latent_dim:
+    if case.model.quantised or not case.model.has_posterior or not case.model.latent_dim or len(case.coded) < 2:
         return None
-    z = codes(case.model, case.held)
-    idle = sorted(set(range(z.shape[1])) - set(active_of(z, ACTIVE)))
+    z = codes(case.model, case.coded)
+    idle = sorted(set(range(z.shape[1])) - set(active_of(z, threshold_of(case.model, z))))
     rates, told = _rates(case, z.shape[1]), _information(case)
     if rates is not None:
         told = rates if told is None else [min(pair) for pair in zip(rates, told, strict=True)]
@@ -97,15 +97,15 @@ def _collapse(case: Case, used: int) -> tuple[str, str]:
 
 def aggregate_posterior(case: Case) -> Finding | None:
     """Codes of the data where the codes that `sample` draws are not."""
-    if not case.model.can_sample or case.model.quantised or not case.model.latent_dim:
+    if not case.model.can_sample or case.model.quantised or not case.model.latent_dim or len(case.train) < 2:
         return None
     batch = batch_at(case.model, case.train, slice(None))
     z = case.model.posterior(*batch).sample().double().flatten(1)
-    stage = getattr(case.model, "second_stage", None)
+    stage, prior_codes = (getattr(case.model, name, None) for name in ("second_stage", "prior_codes"))
     if isinstance(stage, SecondStage) and bool(stage.fitted):
         p = stage().sample(torch.Size((ROWS,))).double().flatten(1)
-    elif isinstance(case.model, LatentModel):
-        p = case.model.prior_codes(len(z) if batch.c is not None else ROWS, batch.c).double().flatten(1)
+    elif prior_codes is not None:
+        p = prior_codes(len(z) if batch.c is not None else ROWS, batch.c).double().flatten(1)
     else:
         return None
     shift, error = (z.mean(0) - p.mean(0)) / p.std(0), math.sqrt(1 / len(z) + 1 / len(p))
@@ -182,6 +182,8 @@ def likelihood_support(case: Case) -> Finding | None:
 
 def likelihood_scale(case: Case) -> Finding | None:
     """A spread around the reconstruction that is not the spread that p(x|z) claims."""
+    if len(case.train) < 2:
+        return None
     batch = batch_at(case.model, case.train, slice(None))
     p = case.model.decode(case.model.posterior(*batch).sample(), batch.c)
     law = p.base_dist if isinstance(p, Independent) else p
@@ -189,8 +191,9 @@ def likelihood_scale(case: Case) -> Finding | None:
         return None  # without a fourth moment the mean of squared errors does not settle
     apart, claimed = (batch.x - p.mean).double().square(), p.variance.double().expand_as(batch.x)
     if case.data.schema.kind == "vector":  # columns in units of their own; pixels share theirs
-        unit = batch.x.double().var(0).clamp_min(torch.finfo(torch.float32).tiny)
-        apart, claimed = apart / unit, claimed / unit
+        spread = batch.x.double().var(0)
+        varies = spread > 0  # a column of one value tells nothing of the scale
+        apart, claimed = apart[:, varies] / spread[varies], claimed[:, varies] / spread[varies]
     ratio = float(apart.mean() / claimed.mean())
     if not case.model.has_likelihood or not math.isfinite(ratio) or 1 / CALIBRATED <= ratio <= CALIBRATED:
         return None
@@ -210,7 +213,7 @@ def _rates(case: Case, dims: int) -> list[float] | None:
     if not case.model.has_likelihood:
         return None
     try:
-        rates = [estimate.value for estimate in kl_per_dim(case.model, case.held, seed=case.seed)]
+        rates = [estimate.value for estimate in kl_per_dim(case.model, case.coded, seed=case.seed)]
     except UsageError:
         return None
     return rates if len(rates) == dims else None
@@ -223,7 +226,7 @@ def _information(case: Case) -> list[float] | None:
 
     This is at most the rate under N(0, 1), and far below it where free bits are spent on a code that is the same for all.
     """
-    q = case.model.posterior(*batch_at(case.model, case.held, slice(None)))
+    q = case.model.posterior(*batch_at(case.model, case.coded, slice(None)))
     q = q.base_dist if isinstance(q, Independent) else q
     if not isinstance(q, Normal) or q.loc.dim() != 2:
         return None

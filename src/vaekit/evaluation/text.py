@@ -28,6 +28,7 @@ from vaekit.data.vocabulary import EOS, PAD, Vocabulary
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of, ratio_of
 from vaekit.evaluation.figures import Figures, Question
+from vaekit.evaluation.likelihood import mean_log_likelihood
 from vaekit.evaluation.rows import at_rest, batches, check_rows
 from vaekit.models.base import Model
 from vaekit.models.recipes import origin_of
@@ -50,11 +51,10 @@ def sentences(asked: Question) -> Figures:
         figures["nll"] = mean_of(nll, "nats", f"-log p of a sentence, {how}", draws)
         figures |= _per_word(nll, words, ends, how, draws)
         if not exact and not asked.model.quantised:
-            log_px, how = asked.importance.log_px, "importance sampling"
-            figures["nll_importance"] = mean_of(-log_px, "nats", f"-log p of a sentence, {how}", asked.samples)
-            figures["word_perplexity_importance"] = _perplexity(
-                -log_px, words + ends, f"end counted, {how}", asked.samples
-            )
+            log_px, known = asked.importance.log_px, mean_log_likelihood(asked.model, asked.importance, asked.samples)
+            how, draws = known.estimator, known.samples
+            figures["nll_importance"] = mean_of(-log_px, "nats", f"-log p of a sentence, {how}", draws)
+            figures["word_perplexity_importance"] = _perplexity(-log_px, words + ends, f"end counted, {how}", draws)
     if asked.model.has_posterior:
         figures["token_accuracy"] = token_accuracy(asked.model, asked.rows)
     return figures
@@ -119,9 +119,12 @@ def against(mine: Question, other: Question) -> dict[str, Estimate]:
     mine_bound, other_bound = (-(asked.bound.rate + asked.bound.distortion) for asked in (mine, other))
     gains = {"elbo_gain": mean_of(mine_bound - other_bound, "nats", "difference of bounds, row by row")}
     if not (mine.model.quantised or other.model.quantised):
-        difference = mine.importance.log_px - other.importance.log_px
-        how = "difference of log p(x) by importance sampling, row by row"
-        gains["log_likelihood_gain"] = mean_of(difference, "nats", how, mine.samples)
+        one, two = (mean_log_likelihood(asked.model, asked.importance, asked.samples) for asked in (mine, other))
+        how = f"difference of log p(x), row by row: {one.estimator}"
+        how += "" if two.estimator == one.estimator else f", less {two.estimator}"
+        gains["log_likelihood_gain"] = mean_of(
+            mine.importance.log_px - other.importance.log_px, "nats", how, one.samples
+        )
     return gains
 
 

@@ -31,6 +31,7 @@ class Contents:
     history: list[dict[str, Any]]
     arrays: Arrays
     texts: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def source(self) -> str:
@@ -166,7 +167,7 @@ def read_contents(folder: Path) -> Contents:
     if not any((folder / name).exists() for name in _SIGNS):
         raise RunError(f"{folder}: holds no files of a run; give the folder that `vaekit train` wrote")
     gallery, texts = (folder / "figures" / name for name in ("gallery.npz", "texts.json"))
-    names = ("environment", "data", "status", "evaluation")
+    names = ("environment", "data", "status", "evaluation", "findings")
     return Contents(
         folder,
         config=read_config(folder),

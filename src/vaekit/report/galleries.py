@@ -121,7 +121,14 @@ def _distances(contents: Contents) -> dict[str, str] | None:
     sample, test = (np.asarray(d, float) for d in found)
     closer = int((sample < test.min()).sum())
     middle, usual = float(np.median(sample)), float(np.median(test))
-    if usual > 0 and middle < 0.5 * usual:
+    share, error = contents.value("nearer_to_training"), contents.error("nearer_to_training")
+    if share is not None and error is not None:
+        copies = share >= 0.6 + 3 * error
+        told = (
+            f"Counted per row, the row nearest to a sample is a training row in {percent(share)} of the cases, where a half "
+            f"means no memory: {'look for copies among the pairs' if copies else 'no sign of memorisation by this measure'}."
+        )
+    elif usual > 0 and middle < 0.5 * usual:
         told = "Samples lie much closer to the training data than unseen examples do: look for copies among the pairs."
     elif closer == 0:
         told = "None is closer to the training data than the closest test example: no sign of memorisation by this measure."

@@ -33,7 +33,7 @@ NAMES: dict[str, tuple[str, str]] = {
     ),
     "effective_samples": (
         "Effective draws",
-        "How many of the K weighted draws count for the median example: below about 10, log p(x) is not to be trusted.",
+        "How many of the K weighted draws count for the median example: below about 10 of 200 or more, log p(x) is not to be trusted.",
     ),
     "nll": ("NLL of a sentence", "Minus the bound, its end counted and the KL included. Lower is better."),
     "nll_importance": (
@@ -195,13 +195,24 @@ def probe_sentence(contents: Contents) -> str | None:
     )
 
 
+_ALIKE = 0.01
+"""Nats below which a bound and log p(x) are not told apart."""
+
+
 def gap_sentence(contents: Contents) -> str | None:
     """How far the bound lies below the estimate of log p(x): what the approximate posterior costs."""
     bound, likelihood = contents.value("elbo"), contents.value("log_likelihood")
-    if bound is None or likelihood is None:
-        return None
+    if bound is None or likelihood is None or contents.entry("log_likelihood").get("samples") is None:
+        return None  # without draws log p(x) is exact, and there is no posterior to lose by
+    if abs(bound - likelihood) < _ALIKE:
+        return (
+            f"The ELBO and the estimate of log p(x) are alike to {_ALIKE:g} nats: the bound loses nothing that shows."
+        )
     if bound > likelihood:
-        return "The ELBO exceeds the estimate of log p(x), which a bound cannot: more samples K are needed."
+        return (
+            f"The ELBO lies {number(bound - likelihood)} nats above the estimate of log p(x), which in truth it cannot: that "
+            "much is noise of the draws, or they are too few (K)."
+        )
     return (
         f"The ELBO lies {number(likelihood - bound)} nats below the estimate of log p(x): "
         "that much is lost to a posterior q(z|x) that is only approximate."

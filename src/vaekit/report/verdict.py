@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Finding:
 def verdict(contents: Contents) -> list[Finding]:
     """The findings in the order of their weight; the first is what the model reaches."""
     found = [headline(contents), *_state(contents), active(contents), fitting(contents), *_objective(contents)]
-    return [finding for finding in found if finding is not None]
+    return [finding for finding in (*found, *_doctor(contents)) if finding is not None]
 
 
 def headline(contents: Contents) -> Finding:
@@ -146,8 +146,8 @@ def _judged(text: str, gap: float, noise: float | None, gain: float, tail: str) 
         return Finding(f"{text}, validation being the better: no sign of overfitting{tail}.", "good")
     if noise is None:
         return Finding(f"{text}{tail}.")
-    if gap <= 2 * noise:
-        within = f"within twice the sampling noise of {number(noise, 2)} nats"
+    if gap <= 3 * noise:
+        within = f"within three times the sampling noise of {number(noise, 2)} nats"
         return Finding(f"{text}, {within}: no sign of overfitting{tail}.", "good")
     # the gap in proportion to what was learned at all: nats alone are large for large images and small for small ones
     slight = gap < 0.25 * gain
@@ -172,6 +172,27 @@ def _tail(contents: Contents, held: np.ndarray) -> str:
     if lost <= 0:
         return ""
     return f"; validation was best at epoch {epoch}, {number(lost, 2)} nats better than with the weights that are kept"
+
+
+_TOLD = ("posterior_collapse", "unused_dimensions", "overfitting", "warm_up", "effective_beta")
+"""Findings of the doctor of which the verdict has a sentence of its own."""
+
+
+def _doctor(contents: Contents) -> list[Finding]:
+    """What the doctor found at the end of the training, beside what is said already."""
+    found = [f for f in contents.findings.get("findings", []) if isinstance(f, dict) and f.get("name") not in _TOLD]
+    return [
+        Finding(
+            f"{_begun(f.get('what'))}. {_begun(f.get('fix'))}.",
+            "plain" if f.get("severity") == "note" else "warn",
+        )
+        for f in found
+    ]
+
+
+def _begun(words: Any) -> str:
+    """Words as the beginning of a sentence."""
+    return str(words or "")[:1].upper() + str(words or "")[1:]
 
 
 _TRAINED_ON = {
