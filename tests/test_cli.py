@@ -1,6 +1,8 @@
 """The commands as a user types them, on real digits."""
 
+import html
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit.cli.main import main
+from vaekit.cli.tables import NAMES
+from vaekit.report.table import rounded
 from vaekit.runs import load_run, save_model
 
 QUICK = ["--epochs", "3", "--hidden", "24", "--evaluation-samples", "10"]
@@ -51,6 +55,27 @@ def test_evaluation_has_one_form(run, capsys):
     status, out, _ = call(capsys, "evaluate", run, "--json")
     assert status == 0
     assert json.loads(out) == stored, "the saved model computes the same numbers"
+
+
+def test_table_page_and_file_say_the_same(run, capsys):
+    """Every figure of evaluation.json that the terminal names stands there, and on the page, with its value and error."""
+    stored = json.loads((run / "evaluation.json").read_text())
+    table = [re.split(r" {2,}", line.strip()) for line in call(capsys, "evaluate", run)[1].splitlines()]
+    page = html.unescape((run / "report.html").read_text())
+    seen = 0
+    for key, name in NAMES.items():
+        if key not in stored or key == "active_units":
+            continue
+        value, error = stored[key]["value"], stored[key]["standard_error"]
+        (row,) = [cells for cells in table if cells[0] == name]
+        assert float(row[1]) == pytest.approx(value, rel=6e-4, abs=6e-3)
+        if error is not None:
+            assert float(row[2]) == pytest.approx(error, rel=0.06)
+        said, uncertain = rounded(stored[key])
+        assert said in page, key
+        assert uncertain in page, key
+        seen += 1
+    assert seen > 12
 
 
 def test_evaluate_takes_k_and_other_data(run, capsys, tmp_path):
