@@ -65,7 +65,7 @@ ROWS = {
     "iwae-50": Row(84.78, IWAE, BURDA, 400, draws=((0.0, 5), (0.88, 50))),
     "vamp": Row(82.43, VAMP, GATED | {"prior": "vamp", "prior_components": 500}, 300, batch_size=250),
     "vamp-standard": Row(math.nan, VAMP.replace("VampPrior of 500", "standard prior"), GATED, 300, batch_size=250),
-    "fashion": Row(228.70, FASHION, GATED, 200, data="fashion-mnist", batch_size=250),
+    "fashion": Row(228.70, FASHION, GATED, 150, data="fashion-mnist", batch_size=250),
 }
 
 
