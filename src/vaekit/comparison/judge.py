@@ -23,7 +23,7 @@ from vaekit.errors import DataError
 from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import mean_of
 from vaekit.evaluation.features import Classifier, Features, in_batches, principal_components, train_classifier
-from vaekit.evaluation.repeating import nearer_to_training, unit_of
+from vaekit.evaluation.repeating import in_units, nearer_to_training, unit_of
 from vaekit.evaluation.rows import at_rest
 from vaekit.evaluation.samples import STATISTICS, frechet_distance, high_frequency_power, jackknifed, sharpness
 from vaekit.models.base import Model
@@ -175,8 +175,7 @@ class Judge:
         """The first half of the unseen rows stands for rows that nobody was trained on, since the second plays samples."""
         unit = unit_of(self.data.schema)
         closer, near = nearer_to_training(fake, self.seen, self.real, unit=unit, seed=self.seed)
-        units = " in units of its scale" if isinstance(unit, Tensor) and bool((unit != 1).any()) else ""
-        how = f"root mean square per value{units} to the nearest training row"
+        how = f"root mean square per value{in_units(unit)} to the nearest training row"
         near = near.double() / math.sqrt(self.data.schema.size)
         return {"nearer_to_training": closer, "neighbour_distance": mean_of(near, "distance", how)}
 

@@ -31,8 +31,8 @@ from vaekit.errors import UsageError
 BOX = math.sqrt(3.0)
 """The uniform prior's box is (-BOX, BOX) in every dimension: its variance is 1, as the standard normal's."""
 
-_LOW = -16.0
-"""Where log-variances of diagonal Gaussians end below."""
+LOG_VARIANCE = (-16.0, 8.0)
+"""Bounds of the log-variance of a diagonal Gaussian."""
 
 
 class DiagonalGaussian(Family):
@@ -47,14 +47,14 @@ class DiagonalGaussian(Family):
     """
 
     parameters_per_element = 2
-    low = _LOW
+    low = LOG_VARIANCE[0]
 
     def __init__(self, dim: int, minimum_rate: float = 0.0) -> None:
         super().__init__()
         if not 0 <= minimum_rate < 7:
             raise UsageError(f"minimum_rate {minimum_rate}: expected nats per latent dimension, from 0 to below 7")
         self.event_shape = (dim,)
-        self.high = 8.0 if minimum_rate == 0 else _high_for(largest_log_variance(minimum_rate))
+        self.high = LOG_VARIANCE[1] if minimum_rate == 0 else _high_for(largest_log_variance(minimum_rate))
 
     def forward(self, raw: Tensor) -> Distribution:
         mean, log_variance = raw.unbind(-2)
@@ -76,7 +76,8 @@ def largest_log_variance(rate: float) -> float:
 
 def _high_for(limit: float) -> float:
     """The upper bound with which `soft_bound` never passes `limit`: it settles a little above the bound itself."""
-    return _LOW + math.log(math.expm1(limit - _LOW))
+    low, _ = LOG_VARIANCE
+    return low + math.log(math.expm1(limit - low))
 
 
 class FullGaussian(Family):
@@ -137,7 +138,7 @@ class Flow(Family):
     def forward(self, raw: Tensor) -> Distribution:
         (dim,) = self.event_shape
         mean, log_variance, context = raw.split([dim, dim, self.context], -1)
-        std = (0.5 * soft_bound(log_variance, _LOW, 8.0)).exp()
+        std = (0.5 * soft_bound(log_variance, *LOG_VARIANCE)).exp()
         return FlowDistribution(mean, std, self.couplings(context if self.context else None))
 
     def start(self, mean: Tensor) -> Tensor:

@@ -17,7 +17,7 @@
     memorisation          a sample's nearest row is a training row, each row counted alike, in over 60 % (`repeating.py`)
 
 Thresholds are those of the table, and a difference must also stand clear of its own noise. At most 2,000 rows of a split
-are looked at, drawn with the seed.
+are looked at, drawn with the seed; copies are sought among all training rows.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from vaekit.data import Dataset, Split
 from vaekit.distributions.posteriors import BOX
 from vaekit.evaluation.codebook import code_shape, usage, vocabulary
 from vaekit.evaluation.conditions import condition_arrays
-from vaekit.evaluation.latent import active_of, codes, threshold_of
+from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.layers import chain_of, layer_arrays, settled
 from vaekit.evaluation.repeating import nearest_rows
 from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of, told_at
@@ -62,9 +62,7 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
         if test.labels is not None and bool(test.labelled.any()):
             arrays["code_labels"] = test.labels[:_POINTS].numpy()
         if data.schema.kind == "text":  # its sentences are in `evaluation/texts.py`
-            return arrays | {
-                "active": np.isin(np.arange(z.shape[1]), active_of(z, threshold_of(model, z)) if z.shape[1] else [])
-            }
+            return arrays | {"active": np.isin(np.arange(z.shape[1]), active_of(model, z) if z.shape[1] else [])}
         arrays |= _reconstructions(model, test)
         if model.can_sample:
             arrays |= _samples(model, data, test)
@@ -114,7 +112,7 @@ def _samples(model: Model, data: Dataset, test: Split, n: int = 64) -> Arrays:
 
 def _traversals(model: Model, test: Split, z: Tensor, steps: int = 9, most: int = 10) -> Arrays:
     """Active dimensions, most variable first: one of them goes from -2.5 to 2.5 while the others stay at one code."""
-    active = active_of(z, threshold_of(model, z))
+    active = active_of(model, z)
     marks = {"active": np.isin(np.arange(z.shape[1]), active)}
     dims = active[:most]
     if not dims:

@@ -73,30 +73,30 @@ def active_units(model: Model, rows: Any, *, threshold: float = ACTIVE) -> Estim
     """
     split = check_rows(rows)
     z = codes(model, split)
-    above = threshold_of(model, z, threshold)
+    above = _variance_of(model, z, threshold)
     what = f"variance of the posterior mean over the {split.name} rows above {threshold:g}"
     how = what if model.has_likelihood else f"{what} of the largest"
-    count = float(len(active_of(z, above)))
+    count = float(len(active_of(model, z, threshold)))
     return Estimate(count, _bootstrap_error(z.double().numpy(), above), len(z), "dimensions", how)
 
 
 def active_dimensions(model: Model, rows: Any, *, threshold: float = ACTIVE) -> list[int]:
     """The active dimensions, the most variable first; for the threshold see `active_units`."""
-    z = codes(model, rows)
-    return active_of(z, threshold_of(model, z, threshold))
+    return active_of(model, codes(model, rows), threshold)
 
 
-def threshold_of(model: Model, z: Tensor, threshold: float = ACTIVE) -> float:
+def _variance_of(model: Model, z: Tensor, threshold: float) -> float:
     """The variance that an active dimension of codes z (n, D) exceeds."""
     if model.has_likelihood or len(z) < 2:
         return threshold
     return threshold * float(z.double().var(0).max())
 
 
-def active_of(z: Tensor, threshold: float = ACTIVE) -> list[int]:
-    """The dimensions of codes (n, D) that vary by more than `threshold`, the most variable first."""
+def active_of(model: Model, z: Tensor, threshold: float = ACTIVE) -> list[int]:
+    """The active dimensions of codes z (n, D) of a model, the most variable first; for the threshold see `active_units`."""
+    above = _variance_of(model, z, threshold)
     variance = z.double().var(0) if len(z) > 1 else torch.zeros(z.shape[1])
-    return [int(d) for d in torch.argsort(variance, descending=True) if variance[d] > threshold]
+    return [int(d) for d in torch.argsort(variance, descending=True) if variance[d] > above]
 
 
 def _bootstrap_error(z: np.ndarray, threshold: float, rounds: int = 200) -> float:

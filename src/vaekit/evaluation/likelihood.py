@@ -52,7 +52,7 @@ MOST_BIAS = 0.05
 """Nats that the median example's log p(x) may be too low by before the figure is not to be trusted."""
 
 TOO_FEW = "too few effective draws to trust it"
-"""Said by every estimate of log p(x) whose weights are carried by a few draws."""
+"""Said by a mean log p(x) whose weights are carried by a few draws."""
 
 _CODED, _ONE_CODE = "code length -log p(codes)", "bound by the one code of q(z|x), not log p(x)"
 _CLOSED, _SAMPLED, _LAYERED = "closed-form KL", "sampled KL", "KL by layers, in closed form where there is one"

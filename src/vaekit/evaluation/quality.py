@@ -21,7 +21,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.estimate import Estimate, median_of
 from vaekit.evaluation.features import Features, default_features, in_batches
 from vaekit.evaluation.figures import Figures, Question
-from vaekit.evaluation.repeating import nearer_to_training, unit_of
+from vaekit.evaluation.repeating import in_units, nearer_to_training, unit_of
 from vaekit.evaluation.rows import at_rest, batch_at, check_rows
 from vaekit.evaluation.samples import STATISTICS, nearest, sample_quality
 from vaekit.models.base import Model
@@ -118,8 +118,7 @@ def _neighbours(data: Dataset, unseen: Tensor, fake: Tensor, seed: int) -> dict[
     scale, known, unit = 1 / math.sqrt(unseen[0].numel()), data.train.fixed(seed), unit_of(data.schema)
     closer, near = nearer_to_training(fake, known, unseen, unit=unit, seed=seed)
     floor = nearest(unseen / unit, known.rows(slice(None)).float() / unit)
-    units = " in units of its scale" if isinstance(unit, Tensor) and bool((unit != 1).any()) else ""
-    how = f"root mean square per element{units} to the nearest training row, median"
+    how = f"root mean square per element{in_units(unit)} to the nearest training row, median"
     return {
         "neighbour_distance": median_of(scale * near, "distance", f"{how} of samples"),
         "neighbour_distance_floor": median_of(scale * floor, "distance", f"{how} of test rows"),

@@ -69,6 +69,11 @@ def unit_of(schema: Schema) -> Tensor | float:
     return torch.tensor(schema.scale) if schema.kind == "vector" else 1.0
 
 
+def in_units(unit: Tensor | float) -> str:
+    """What a distance's estimator says of its unit; nothing where it is the values' own."""
+    return " in units of its scale" if isinstance(unit, Tensor) and bool((unit != 1).any()) else ""
+
+
 def nearest_rows(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:
     """The training row nearest to each of x (n, *shape), and their root-mean-square distance per element, (n,)."""
     fixed, flat = train.fixed(), x.flatten(1)

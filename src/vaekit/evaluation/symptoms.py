@@ -11,10 +11,11 @@ from torch.distributions import Independent, Normal
 
 from vaekit.distributions.bernoulli import BernoulliEvent
 from vaekit.distributions.likelihoods import DISCRETE, choose_likelihood
+from vaekit.distributions.posteriors import LOG_VARIANCE
 from vaekit.distributions.student_t import StudentT
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.findings import ROWS, Case, Finding, listed
-from vaekit.evaluation.latent import active_of, codes, kl_per_dim, threshold_of
+from vaekit.evaluation.latent import active_of, codes, kl_per_dim
 from vaekit.evaluation.rows import batch_at
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
@@ -32,9 +33,6 @@ USED = 0.25
 SHIFT, RATIO = 0.5, 2.0
 """How far the aggregate posterior may be off: in standard deviations of the prior, and as a ratio of variances."""
 
-LOG_VARIANCE = (-16.0, 8.0)
-"""The bounds of a posterior's log-variance (`distributions/posteriors.py`)."""
-
 CALIBRATED = 4.0
 """Factor by which the spread that a likelihood claims and the spread there is may differ."""
 
@@ -44,7 +42,7 @@ def posterior_collapse(case: Case) -> Finding | None:
     if case.model.quantised or not case.model.has_posterior or not case.model.latent_dim or len(case.coded) < 2:
         return None
     z = codes(case.model, case.coded)
-    idle = sorted(set(range(z.shape[1])) - set(active_of(z, threshold_of(case.model, z))))
+    idle = sorted(set(range(z.shape[1])) - set(active_of(case.model, z)))
     rates, told = _rates(case, z.shape[1]), _information(case)
     if rates is not None:
         told = rates if told is None else [min(pair) for pair in zip(rates, told, strict=True)]

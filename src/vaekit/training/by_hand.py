@@ -67,7 +67,7 @@ class _Layers:
     def backward(
         self, slope: Tensor, inputs: list[Tensor], parameters: tuple[Tensor, ...]
     ) -> tuple[Tensor, list[Tensor]]:
-        """From the slope by the output: that by what goes into the first activation's map, and those by the parameters."""
+        """From the slope by the output: that by what the first map gives, and those by the parameters."""
         slopes: list[Tensor] = []
         for at in range(len(inputs) - 1, -1, -1):
             slopes[:0] = (slope.t() @ inputs[at], slope.sum(0))
