@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -110,17 +111,52 @@ def test_vamp_moves_its_pseudo_inputs_and_shares_the_encoder():
     assert torch.equal(model.prior().mean, before), "a copy has an encoder of its own"
 
 
-@pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
     ("values", "maximum"), [(ROWS * 5 - 30, None), (np.random.default_rng(0).integers(0, 17, (50, 1, 4, 4)), 16)]
 )
+
+
+def described(values, maximum):
+    return describe(
+        torch.from_numpy(values) if maximum is None else torch.from_numpy(values).to(torch.uint8), maximum, None
+    )
+
+
+@KINDS
 def test_pseudo_inputs_start_where_the_data_are(values, maximum):
-    values = torch.from_numpy(values) if maximum is None else torch.from_numpy(values).to(torch.uint8)
-    schema = describe(values, maximum, None)
+    schema = replace(described(values, maximum), examples=None)
     u = vk.models.vae(schema, latent_dim=2, prior="vamp", prior_components=400).prior.pseudo_inputs.detach()
     scale = torch.tensor(schema.scale) if maximum is None else torch.tensor(0.25)
     assert ((u.mean(0) - schema.mean).abs() < 0.25 * scale).all()
     assert u.std(0).min() > 0.1 * scale.min()
     assert maximum is None or (u.min() > 0 and u.max() < 1)
+
+
+@KINDS
+@pytest.mark.parametrize("components", [7, 50, 2500])
+def test_pseudo_inputs_start_at_training_rows_and_no_two_at_one_point(values, maximum, components):
+    schema = described(values, maximum)
+    rows = schema.examples.flatten(1)
+    assert torch.equal(rows.unique(dim=0), (torch.from_numpy(values).float() / (maximum or 1)).flatten(1).unique(dim=0))
+    u = vk.models.vae(schema, latent_dim=2, prior="vamp", prior_components=components).prior.pseudo_inputs.detach()
+    assert len(u) == components
+    scale = torch.tensor(schema.scale) if maximum is None else torch.tensor(0.25)
+    off = torch.cdist(u.flatten(1) / scale, rows / scale) / rows.shape[1] ** 0.5
+    assert off.amin(1).max() < 0.3, "each is near a row"
+    assert off.argmin(1).unique().numel() == min(components, len(rows)), "and they are spread over the rows"
+    assert len(u.flatten(1).unique(dim=0)) == components
+
+
+def test_examples_are_even_distances_apart_and_stay_with_nobody():
+    values = torch.arange(3000, dtype=torch.float32)[:, None]
+    schema = describe(values, None, None)
+    assert len(schema.examples) == 1000
+    assert (schema.examples[0], schema.examples[-1]) == (0, 2999)
+    assert schema.examples.diff(dim=0).max() <= 4
+    model = vk.models.vae(schema, latent_dim=2, prior="vamp")
+    assert model.origin.schema.examples is None
+    assert "examples" not in schema.to_json()
+    assert len(describe(torch.zeros(9, 3, 800, 800), None, None).examples) == 1, "a few megabytes at most"
 
 
 # ---- conditions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ class Schema:
         vocabulary: of text, the JSON of its `Vocabulary`.
         mean: training mean of each element (`shape`), the start of a decoder's output bias; not part of the JSON,
             because a trained model carries it in its weights.
+        examples: some training rows (m, *shape) as models see them, the start of a VampPrior; as `mean`, not part of the JSON.
     """
 
     kind: Literal["image", "vector", "text"]
@@ -52,6 +53,7 @@ class Schema:
     condition_scale: float | tuple[float, ...] = 1.0
     vocabulary: dict[str, Any] | None = field(default=None, repr=False, hash=False)
     mean: Tensor | None = field(default=None, compare=False, repr=False)
+    examples: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def support(self) -> Support:
@@ -113,8 +115,7 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of JSON values from which `from_json` makes an equal schema."""
-        kept = {f.name for f in fields(self)} - {"mean"}
-        return {key: value for key, value in asdict(self).items() if key in kept}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("mean", "examples")}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Schema:

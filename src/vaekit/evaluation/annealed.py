@@ -29,7 +29,8 @@ from vaekit.errors import UsageError
 from vaekit.evaluation.chains import PILOTS, Path, Start, forward, reverse, row, schedule
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.figures import Figures, Question
-from vaekit.evaluation.likelihood import Importance, bytes_per_draw, effective_draws, importance_sampling
+from vaekit.evaluation.likelihood import Importance, effective_draws, importance_sampling
+from vaekit.evaluation.memory import bytes_per_draw
 from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, largest
 from vaekit.models.base import LatentModel, Model
 

@@ -159,5 +159,5 @@ def _bits_per_dim(figures: Figures, size: int) -> Estimate:
     bound = "log_likelihood" not in figures
     nats = figures["elbo" if bound else "log_likelihood"]
     assert isinstance(nats, Estimate)
-    how = "minus the bound in bits / dimensions" if bound else "-log2 p(x) / dimensions, importance sampling"
+    how = "minus the bound in bits / dimensions" if bound else f"-log2 p(x) / dimensions, {nats.estimator}"
     return nats.scaled(-1 / (size * math.log(2)), "bits/dim", how)

@@ -31,7 +31,7 @@ from vaekit.distributions.wrapped import PathDerivative
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.figures import Figures, Question
-from vaekit.evaluation.likelihood import bytes_per_draw
+from vaekit.evaluation.memory import bytes_per_draw
 from vaekit.evaluation.rows import MEMORY, at_rest, batch_at, check_likelihood, check_rows
 from vaekit.models.base import Model
 

@@ -14,13 +14,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import MixtureSameFamily
+from torch import Tensor
 
 from vaekit.data import Batch
-from vaekit.distributions.gaussian_mixture import GaussianMixture
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of, median_of
+from vaekit.evaluation.memory import bytes_per_draw
 from vaekit.evaluation.rows import (
     MEMORY,
     ROWS,
@@ -288,33 +287,6 @@ def iwae_bound(model: Model, rows: Any, *, samples: int = 50, memory: int = MEMO
     """The importance-weighted bound of K = `samples` draws, in nats: at least the ELBO, at most log p(x)."""
     values = log_likelihood_per_example(model, rows, samples=samples, memory=memory, seed=seed)
     return mean_of(values, "nats", "importance-weighted bound", samples)
-
-
-def bytes_per_draw(model: Model, batch: Batch) -> int:
-    """What one draw of one row takes at its widest, about: six tensors as large as the largest output on the way."""
-    one = batch.x[:1], None if batch.c is None else batch.c[:1]
-    model.draw(*one, 1)  # so that what is made once for all draws is not counted below
-    widest = [batch.x[:1].numel()]
-    hooks = [
-        m.register_forward_hook(lambda _m, _a, out: widest.append(_width(out)))
-        for m in model.modules()
-        if not isinstance(m, nn.Sequential)
-    ]
-    try:
-        model.draw(*one, 1)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return 6 * max(widest) * batch.x.element_size()
-
-
-def _width(out: Any) -> int:
-    """Numbers in a module's output; a mixture compares a draw with every component at once, in every dimension or not."""
-    if isinstance(out, GaussianMixture):
-        return 2 * out.component_distribution.batch_shape[-1]
-    if isinstance(out, MixtureSameFamily):
-        return out.component_distribution.batch_shape[-1] * out.event_shape.numel()
-    return out.numel() if isinstance(out, Tensor) else 0
 
 
 def _check_samples(samples: int, memory: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
@@ -74,7 +74,8 @@ def recipe(
             bound.apply_defaults()
             arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in list(bound.arguments.items())[1:]}
             model = function(schema, **keywords)
-            model.origin = Origin(key, arguments, schema)  # type: ignore[assignment]  # nn.Module types attributes as tensors
+            known = replace(schema, examples=None)  # nobody's rows are kept with a model
+            model.origin = Origin(key, arguments, known)  # type: ignore[assignment]  # nn.Module types attributes as tensors
             return model
 
         RECIPES[key] = Recipe(key, make, objective, dict(training or {}), kinds)
