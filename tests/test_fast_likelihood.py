@@ -186,7 +186,7 @@ def test_rows_are_known_as_well_as_was_asked(rows, wanted):
     x, truth = rows
     found = importance_sampling(linear(2.0, 0.5), x, samples=100_000, standard_error=wanted)
     assert found.draws.max() < 100_000
-    assert (standard_errors(found.effective, found.draws) <= wanted).all()
+    assert (standard_errors(found.effective, found.draws) <= 1.2 * wanted).double().mean() > 0.9
     score = (found.log_px - truth) / wanted
     assert score.square().mean().sqrt() < 1.1, "the error is what was asked, or less"
     assert score.square().mean().sqrt() > 0.4, "and not bought with far more draws"
@@ -222,18 +222,29 @@ def test_easy_rows_take_far_fewer_draws(rows):
     assert_close(exact.log_px, truth[:3], rtol=0, atol=1e-4)  # the soft bound of the log-variance
 
 
-def test_a_row_that_stops_has_the_result_of_as_many_draws(rows):
+def fresh(model, row, k):
+    """log p(x) of the draws k + 1 to 2 k of a row's stream."""
+    first, both = (importance_sampling(model, row, samples=n).log_px + math.log(n) for n in (k, 2 * k))
+    return both + torch.log1p(-(first - both).exp()) - math.log(k)
+
+
+def test_a_row_that_stops_is_judged_by_as_many_fresh_draws(rows):
     """Neither its company, nor the memory, nor the limit above it changes a row."""
     model, x = linear(2.0, 0.5), rows[0][:12]
-    found = importance_sampling(model, x, samples=3000, standard_error=0.04)
+    found = importance_sampling(model, x, samples=6000, standard_error=0.04)
     assert len(found.draws.unique()) > 1
     for i, k in enumerate(found.draws.int().tolist()):
-        alone = importance_sampling(model, x[i : i + 1], samples=k)
-        assert_close(found.log_px[i : i + 1], alone.log_px, rtol=1e-12, atol=0)
-        assert_close(found.effective[i : i + 1], alone.effective, rtol=1e-10, atol=0)
-    small = importance_sampling(model, x.flip(0), samples=3000, standard_error=0.04, memory=9_000)
+        assert_close(found.log_px[i : i + 1], fresh(model, x[i : i + 1], k), rtol=1e-11, atol=0)
+    small = importance_sampling(model, x.flip(0), samples=6000, standard_error=0.04, memory=9_000)
     assert torch.equal(small.draws.flip(0), found.draws)
     assert_close(small.log_px.flip(0), found.log_px, rtol=1e-12, atol=0)
+
+
+def test_to_stop_costs_no_more_bias_than_as_many_draws(rows):
+    """Weights of a wide spread, 1.96 of their logarithm: rows that stop where their own draws look sure are 0.15 nats too low."""
+    x, truth = rows
+    found = importance_sampling(linear(1.0, shift=1.96 / math.sqrt(LATENTS)), x, samples=100_000, standard_error=0.2)
+    assert -0.1 < (found.log_px - truth).mean() < 0.03
 
 
 def test_the_rows_left_keep_their_streams():
@@ -252,16 +263,21 @@ def test_a_model_with_conditions_stops_too():
     split = vk.Split(x, conditions=c)
     found = importance_sampling(model, split, samples=2000, standard_error=0.02)
     for i, k in enumerate(found.draws.int().tolist()):
-        alone = importance_sampling(model, vk.Split(x[i : i + 1], conditions=c[i : i + 1]), samples=k)
-        assert_close(found.log_px[i : i + 1], alone.log_px)
+        alone = fresh(model, vk.Split(x[i : i + 1], conditions=c[i : i + 1]), k)
+        assert_close(found.log_px[i : i + 1], alone)
 
 
 def test_looks_double_up_to_the_limit():
-    assert looks(1000, None) == [1000]
-    assert looks(1000, 0.1) == [128, 256, 512, 1000]
-    assert looks(1024, 0.1) == [128, 256, 512, 1024]
-    assert looks(128, 0.1) == [128]
-    assert looks(7, 0.1) == [7]
+    assert looks(1000) == [128, 256, 512, 1000]
+    assert looks(1024) == [128, 256, 512, 1024]
+    assert looks(128) == [128]
+    assert looks(7) == [7]
+
+
+@pytest.mark.parametrize(("samples", "behind"), [(1, 1), (2, 1), (3, 1), (100, 50), (1001, 500)])
+def test_the_draws_of_both_kinds_are_at_most_as_many_as_asked(rows, samples, behind):
+    found = importance_sampling(linear(2.0, 0.5), rows[0][:5], samples=samples, standard_error=1e-9)
+    assert found.draws.tolist() == [behind] * 5
 
 
 def test_the_estimate_says_how_many_draws_it_took(rows):
@@ -273,8 +289,8 @@ def test_the_estimate_says_how_many_draws_it_took(rows):
     assert 0 < late < 50
     assert found.draws.min() == 128
     assert estimate.estimator == (
-        "importance sampling from q(z|x), stopped at s.e. 0.03 nats an example: 128 to 1,000 draws "
-        f"({late} did not reach it), on average"
+        "importance sampling from q(z|x), stopped at s.e. 0.03 nats an example: 128 to 500 draws after as many "
+        f"to find the number ({late} came out above it), on average"
     )
     assert module.effective_draws(found, 1000).samples == estimate.samples
     plain = log_likelihood(model, x, samples=1000)
@@ -293,7 +309,7 @@ def test_evaluate_takes_a_standard_error():
     asked = Question(model, data, data.test.head(20), samples=600, standard_error=0.05)
     figures, columns = answer(asked), per_example(asked)
     assert figures["log_likelihood"].samples == round(columns["samples"].mean()) == figures["effective_samples"].samples
-    assert set(columns["samples"]) <= {128, 256, 512, 600}
+    assert set(columns["samples"]) <= {128, 256, 300}
     assert figures["log_likelihood"].value == pytest.approx(columns["log_likelihood"].mean())
     again = vk.evaluation.evaluate(model, data, split=data.test.head(20), samples=600, standard_error=0.05)
     assert again["log_likelihood"] == figures["log_likelihood"]

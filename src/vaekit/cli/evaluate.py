@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
         type=float,
         default=None,
         metavar="NATS",
-        help="an example takes no more draws once its own log p(x) is known as well as this; K is then the most",
+        help="an example takes as many draws as it needs for its own log p(x) to be known as well as this; K is then the most",
     )
     parser.add_argument(
         "--against",

@@ -136,9 +136,9 @@ def log_likelihood_per_example(
     Args:
         rows: a Split, or an array or tensor (n, *shape).
         samples: K, exactly that many draws for each example; with a `standard_error` at most so many.
-        standard_error: nats. A row stops at the first of 128, 256, 512, ... draws after which the standard error of its own
-            log p(x) is no larger; `importance_sampling` says how many it took. The logarithm is then too low by about
-            standard_error^2 / 2 at most, and by more for a row whose largest weights had not come when it stopped.
+        standard_error: nats. A row takes the first of 128, 256, 512, ... draws after which the standard error of its own
+            log p(x) is no larger, and is judged by as many fresh ones: draws that told it to stop would flatter it.
+            `importance_sampling` says how many it is judged by; the logarithm is too low by about standard_error^2 / 2.
         memory: bytes that the largest intermediate results may take at a time; rows and draws are divided to fit.
         seed: of the draws. A row's result depends on the row, the model, K and the seed, not on its company.
     """
@@ -150,8 +150,8 @@ def log_likelihood_per_example(
 class Importance(NamedTuple):
     """What weighted draws say of each example.
 
-    log_px: (n,) log p(x) in nats. effective: (n,) effective number of draws. draws: (n,) how many were made, None where it
-    is K for all. wanted: the standard error at which a row stopped. Tensors are float64.
+    log_px: (n,) log p(x) in nats. effective: (n,) effective number of draws. draws: (n,) how many it rests on (as many were
+    made before, to find that number), None where it is K for all. wanted: the standard error asked for. Tensors are float64.
     """
 
     log_px: Tensor
@@ -179,7 +179,7 @@ def importance_sampling(
         first = largest(model, split)
         threads = _threads(model, first)
         at_once = _draws_at_once(model, first, memory, threads)
-        least = samples if standard_error is None else min(samples, FIRST_LOOK)
+        least = samples if standard_error is None else min(max(1, samples // 2), FIRST_LOOK)
 
         def work(part: slice) -> Weights:
             return weigh(model, batch_at(model, split, part), samples, at_once, seed, standard_error)
@@ -277,9 +277,11 @@ def mean_log_likelihood(model: Model, found: Importance, samples: int) -> Estima
     if found.draws is None or found.wanted is None:
         return mean_of(found.log_px, "nats", how, samples)
     least, most = (f"{int(k):,}" for k in (found.draws.min(), found.draws.max()))
-    how += f", stopped at s.e. {found.wanted:g} nats an example: {least} to {most} draws"
+    how += (
+        f", stopped at s.e. {found.wanted:g} nats an example: {least} to {most} draws after as many to find the number"
+    )
     over = int((standard_errors(found.effective, found.draws) > found.wanted).sum())
-    how += f" ({over:,} did not reach it)" if over else ""
+    how += f" ({over:,} came out above it)" if over else ""
     return mean_of(found.log_px, "nats", f"{how}, on average", round(float(found.draws.mean())))
 
 
