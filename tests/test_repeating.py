@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vaekit as vk
-from vaekit.evaluation.repeating import nearer_to_training
+from vaekit.evaluation.repeating import nearer_to_training, nearest_rows
 
 
 def rows(n, size=6, seed=0):
@@ -49,3 +49,25 @@ def test_the_error_is_that_of_repetitions_and_samples_that_look_alike_prove_noth
             scores.append((found.value - 0.5) / found.standard_error)
         assert sum(score > 2 for score in scores) <= 4, kinds
         assert 0.5 < np.std(scores) < 1.3, kinds
+
+
+@pytest.mark.parametrize("offset", [0.0, 2000.0, 1e6])
+def test_nearest_rows_of_a_table_far_from_zero(offset):
+    """A column of years would otherwise leave no digit of a distance, and a column of grams would be the distance."""
+    rng = np.random.default_rng(0)
+    scale = np.array([1.0, 1000.0, 0.05 if offset < 1e5 else 1.0])
+    train, x = (offset + scale * rng.normal(size=(n, 3)) for n in (500, 40))
+    split = vk.Split(torch.from_numpy(train).float())
+    unit = torch.from_numpy(scale).float()
+    found, distance = nearest_rows(torch.from_numpy(x).float(), split, unit)
+    # what is stored, in double precision
+    stored, asked = (
+        split.rows(slice(None)).double().numpy() / scale,
+        torch.from_numpy(x).float().double().numpy() / scale,
+    )
+    expected = np.sqrt(((asked[:, None] - stored[None]) ** 2).mean(-1))
+    np.testing.assert_allclose(distance, expected.min(1), rtol=1e-3, atol=1e-3)
+    assert (found.double().numpy() / scale == stored[expected.argmin(1)]).all()
+    copies, none = nearest_rows(split.rows(slice(0, 30)), split, unit)
+    assert torch.equal(copies, split.rows(slice(0, 30)))
+    assert (none == 0).all()

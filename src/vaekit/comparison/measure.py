@@ -13,7 +13,7 @@ from vaekit.evaluation import reconstruction_error
 from vaekit.evaluation.estimate import mean_of
 from vaekit.evaluation.likelihood import elbo, log_likelihood
 from vaekit.evaluation.probes import code_probes, raw_probes
-from vaekit.evaluation.repeating import nearest_rows
+from vaekit.evaluation.repeating import nearest_rows, unit_of
 from vaekit.evaluation.rows import at_rest, batch_at
 from vaekit.models.base import Model
 
@@ -104,7 +104,7 @@ def pictures_of(model: Model, judge: Judge, seed: int) -> dict[str, np.ndarray]:
             shown = torch.arange(SAMPLES) % len(judge.held)
             told = conditions(model, judge.held, judge.chosen[shown % len(judge.chosen)])
             arrays["samples"] = drawn(model, data, SAMPLES, told)
-            arrays["neighbours"] = nearest_rows(arrays["samples"][:ROWS], data.train)[0]
+            arrays["neighbours"] = nearest_rows(arrays["samples"][:ROWS], data.train, unit_of(data.schema))[0]
             arrays |= _by_class(model, judge, seed)
     return {name: x.cpu().float().numpy() for name, x in arrays.items()}
 

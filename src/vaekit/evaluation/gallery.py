@@ -14,7 +14,7 @@ from vaekit.evaluation.codebook import code_shape, usage, vocabulary
 from vaekit.evaluation.conditions import condition_arrays
 from vaekit.evaluation.latent import active_of, codes
 from vaekit.evaluation.layers import chain_of, layer_arrays, settled
-from vaekit.evaluation.repeating import nearest_rows
+from vaekit.evaluation.repeating import nearest_rows, unit_of
 from vaekit.evaluation.rows import at_rest, batch_at, batches, check_rows, device_of, told_at
 from vaekit.evaluation.walks import walk_arrays
 from vaekit.models.base import LatentModel, Model
@@ -34,7 +34,8 @@ def gallery(model: Model, data: Dataset, *, seed: int = 0) -> Arrays:
     Keys:
         originals, reconstructions, errors: 8 best, 8 median and 8 worst test rows by squared error, in that order.
         samples, neighbours, sample_distances: 64 samples (means), each with its nearest training row and their distance
-            per element (root mean square); test_distances: the same distance for up to 64 test rows.
+            per element (root mean square; in a table in units of each column's scale); test_distances: the same distance
+            for up to 64 test rows.
         codes, code_labels: up to 2,000 test codes (n, D), their class numbers (absent without labels).
         active: (D,) which latent dimensions are active.
         traversals, traversal_dims, traversal_values: active dimensions (at most 10) by steps, the other dimensions at one
@@ -100,8 +101,9 @@ def _reconstructions(model: Model, test: Split, each: int = 8) -> Arrays:
 def _samples(model: Model, data: Dataset, test: Split, n: int = 64) -> Arrays:
     c = batch_at(model, test, torch.arange(n) % len(test)).c  # a conditional model is told what the test rows are
     samples = model.sample(n, c).cpu().float()
-    neighbours, distances = nearest_rows(samples, data.train)
-    _, floor = nearest_rows(test.rows(slice(0, n)).float(), data.train)
+    unit = unit_of(data.schema)
+    neighbours, distances = nearest_rows(samples, data.train, unit)
+    _, floor = nearest_rows(test.rows(slice(0, n)).float(), data.train, unit)
     return {
         "samples": samples.numpy(),
         "neighbours": neighbours.numpy(),

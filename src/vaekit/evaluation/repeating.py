@@ -74,18 +74,22 @@ def in_units(unit: Tensor | float) -> str:
     return " in units of its scale" if isinstance(unit, Tensor) and bool((unit != 1).any()) else ""
 
 
-def nearest_rows(x: Tensor, train: Split) -> tuple[Tensor, Tensor]:
-    """The training row nearest to each of x (n, *shape), and their root-mean-square distance per element, (n,)."""
-    fixed, flat = train.fixed(), x.flatten(1)
-    best = torch.full((len(x),), torch.inf)
-    where = torch.zeros(len(x), dtype=torch.long)
-    start = 0
-    for rows in fixed.batches(2048):
-        distance, index = torch.cdist(flat, rows.float().flatten(1)).min(1)
+def nearest_rows(x: Tensor, train: Split, unit: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    """The training row nearest to each of x (n, *shape), and their root-mean-square distance per element in `unit`s, (n,)."""
+    fixed = train.fixed()
+    centre = fixed.rows(slice(0, _BLOCK)).float().flatten(1).mean(0)  # around it few digits of a distance are lost
+
+    def seen(rows: Tensor) -> Tensor:
+        return (rows.float().flatten(1) - centre) / unit
+
+    points = seen(x)
+    best, where = torch.full((len(x),), torch.inf), torch.zeros(len(x), dtype=torch.long)
+    for start in range(0, len(fixed), _BLOCK):
+        distance, index = torch.cdist(points, seen(fixed.rows(slice(start, start + _BLOCK)))).min(1)
         closer = distance < best
         best, where = torch.where(closer, distance, best), torch.where(closer, index + start, where)
-        start += len(rows)
-    return fixed.rows(where), best / flat.shape[1] ** 0.5
+    rows = fixed.rows(where)
+    return rows, (points - seen(rows)).square().mean(1).sqrt()  # a copy's distance is 0: no product of large numbers
 
 
 def _doubled(first: int, last: int) -> Iterator[tuple[int, int]]:

@@ -137,7 +137,12 @@ def _distances(contents: Contents) -> dict[str, str] | None:
             f"{closer} of {len(sample)} are closer to the training data than the closest test example. Means are "
             "smoother than data and lie closer to everything; a copy would show as a distance near zero."
         )
-    return {"sample": number(middle), "test": number(usual), "least": number(float(sample.min())), "told": told}
+    schema = contents.description.get("schema") or {}
+    scaled = schema.get("kind") == "vector" and schema.get("scale", 1.0) != 1.0
+    unit = ", in units of each column's standard deviation" if scaled else ""
+    return {
+        "sample": number(middle), "test": number(usual), "least": number(float(sample.min())), "told": told, "unit": unit,
+    }  # fmt: skip
 
 
 def traversals(contents: Contents, album: Album) -> dict[str, Any] | None:
