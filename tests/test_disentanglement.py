@@ -133,7 +133,7 @@ def test_estimates_have_errors_and_need_factors():
         with pytest.raises(vk.errors.DataError, match="whole and from 0"):
             disentanglement(Codes(), torch.from_numpy(PERFECT).float(), torch.from_numpy(wrong))
     same = np.column_stack([TRUE, np.zeros(len(TRUE), int)])
-    with pytest.raises(vk.errors.DataError, match=f"factor {TRUE.shape[1]} is the same in all"):
+    with pytest.raises(vk.errors.DataError, match=f"factor {TRUE.shape[1]} is the same in all but 0 of"):
         disentanglement(Codes(), torch.from_numpy(PERFECT).float(), torch.from_numpy(same))
     with pytest.raises(vk.errors.DataError, match="one row for each"):
         disentanglement(Codes(), torch.from_numpy(PERFECT).float(), torch.from_numpy(TRUE[:5]))
@@ -150,3 +150,24 @@ def test_the_error_of_a_score_is_its_spread_over_data_sets(monkeypatch):
         found.append(score.value)
         errors.append(score.standard_error)
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(found), rel=0.15)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.04, 1e-4])
+def test_the_factorvae_score_does_not_depend_on_the_scale_of_a_dimension(scale):
+    """Kim & Mnih divide each dimension by its own standard deviation."""
+    assert factorvae_score(TRUE[:, :2] * [1.0, scale] + 1e-3 * scale * NOISE[:, :2], TRUE[:, :2]) == 1.0
+
+
+def test_a_factor_that_hardly_varies_is_refused_and_left_out_of_an_evaluation(recwarn):
+    factors = TRUE[:200].copy()
+    factors[:, 1] = 0
+    factors[:9, 1] = 1
+    with pytest.raises(vk.errors.DataError, match="factor 1 is the same in all but 9 of 200 rows"):
+        disentanglement(Codes(), torch.from_numpy(PERFECT[:200]).float(), torch.from_numpy(factors))
+    factors[:10, 1] = 1
+    scores = disentanglement(Codes(), torch.from_numpy(PERFECT[:200]).float(), torch.from_numpy(factors))
+    assert all(np.isfinite([s.value, s.standard_error]).all() for s in scores.values())
+    assert not recwarn.list
+    data = vk.load("shapes")
+    model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,), network="mlp")
+    assert "mig" not in vk.evaluation.evaluate(model, data, split=data.test.head(4), samples=2)

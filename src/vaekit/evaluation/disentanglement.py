@@ -24,13 +24,16 @@ from vaekit.evaluation.latent import codes
 from vaekit.models.base import Model
 
 _BINS = 20
-"""Bins of a dimension for the mutual information, as in the paper."""
+"""Even bins of a dimension (of posterior means) for the mutual information, as in Locatello et al., ICML 2019."""
 
 _VOTES, _HELD = 800, 64
 """Draws of the FactorVAE score, and rows of one draw."""
 
 _FIT = 5000
 """Rows a predictor is fitted to."""
+
+_RARE = 10
+"""Rows that must differ from a factor's commonest value: with fewer, a random half may hold none of them."""
 
 
 def mutual_information(z: np.ndarray, factors: np.ndarray, bins: int = _BINS) -> np.ndarray:
@@ -71,11 +74,11 @@ def mig(z: np.ndarray, factors: np.ndarray) -> float:
 def factorvae_score(z: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> float:
     """Majority vote: rows that share one factor's value; the dimension of least normalised variance; which factor was it?
 
-    Half of the draws make the votes, the other half are judged. Dimensions that do not vary at all take no part.
+    Half of the draws make the votes, the other half are judged. Dimensions that do not vary, but for rounding, take no part.
     """
     rng = np.random.default_rng(seed)
     spread = z.std(0)
-    used = np.flatnonzero(spread > 0.05 * spread.max()) if spread.max() > 0 else np.array([], int)
+    used = np.flatnonzero(spread > 1e-6 * np.abs(z).max())
     if not len(used):
         return 0.0
     scaled = z[:, used] / spread[used]
@@ -158,7 +161,7 @@ def disentanglement(model: Model, rows: Any, factors: Tensor | None = None, *, s
 
     Raises:
         UsageError: the factors of the rows are not known.
-        DataError: the factors are no (n, F) whole numbers from 0, or one of them is the same in every row.
+        DataError: the factors are no (n, F) whole numbers from 0, or one of them is the same in all but a few rows.
     """
     known = factors if factors is not None else rows.factors if isinstance(rows, Split) else None
     if known is None:
@@ -184,17 +187,25 @@ def disentanglement(model: Model, rows: Any, factors: Tensor | None = None, *, s
 def _check_factors(factors: np.ndarray) -> None:
     if not np.issubdtype(factors.dtype, np.integer) or factors.min() < 0:
         raise DataError("disentanglement: factors are numbers of values, whole and from 0; count each factor's values")
-    constant = np.flatnonzero((factors == factors[:1]).all(0))
-    if len(constant):
+    rare = _rare(factors)
+    if rare:
+        at, others = rare[0]
         raise DataError(
-            f"disentanglement: factor {int(constant[0])} is the same in all {len(factors):,} rows, so no code can tell it; "
-            "leave it out or take more rows"
+            f"disentanglement: factor {at} is the same in all but {others} of {len(factors):,} rows, too few to judge a code "
+            f"by; leave it out or take more rows (at least {_RARE} that differ)"
         )
 
 
+def _rare(factors: np.ndarray) -> list[tuple[int, int]]:
+    """Factors with one value almost everywhere, and how many rows have another."""
+    others = [len(column) - int(np.bincount(column).max()) for column in factors.T]
+    return [(at, n) for at, n in enumerate(others) if n < _RARE]
+
+
 def factors_of_variation(asked: Question) -> Figures:
-    """The scores of `disentanglement`, where the factors of the rows are known."""
-    if asked.rows.factors is None or not asked.model.has_posterior or not asked.model.latent_dim:
+    """The scores of `disentanglement`, where the factors of the rows are known and vary among them."""
+    factors = asked.rows.factors
+    if factors is None or not asked.model.has_posterior or not asked.model.latent_dim or _rare(factors.numpy()):
         return {}
     return dict(disentanglement(asked.model, asked.rows, seed=asked.seed))
 
