@@ -28,7 +28,7 @@ from vaekit.conditional import Conditional, Laborious
 from vaekit.data.schema import Schema
 from vaekit.distributions.families import Family
 from vaekit.distributions.gaussian_mixture import mixture
-from vaekit.distributions.posteriors import BOX, DiagonalGaussian, Flow, FullGaussian, Mixture
+from vaekit.distributions.posteriors import BOX, Box, DiagonalGaussian, Flow, FullGaussian, Mixture
 from vaekit.errors import UsageError
 from vaekit.networks import MLP
 
@@ -249,3 +249,9 @@ def check_support(posterior: str, prior: str) -> None:
             f"prior uniform with posterior {posterior}: the posterior reaches outside the prior's box, so its KL is infinite; "
             "take posterior box, or another prior"
         )
+
+
+def leaves_box(posterior: nn.Module, prior: nn.Module | None) -> bool:
+    """Whether p(z) reaches where no q(z|x) does: E_q[p(x, z) / q(z|x)] is then p(x) without the part outside the box."""
+    boxed = any(isinstance(part, Box) for part in posterior.modules())
+    return boxed and prior is not None and not isinstance(prior, (UniformBox, VampPrior))
