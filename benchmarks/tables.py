@@ -77,7 +77,7 @@ ROWS = {
     "vamp-standard": Row(
         math.nan, VAMP.replace("VampPrior of 500", "standard prior"), GATED, 380, 1.5e-3, path=True, warm_up=0.2
     ),
-    "fashion": Row(228.70, FASHION, GATED, 340, data="fashion-mnist", batch_size=250, warm_up=0.2),
+    "fashion": Row(228.70, FASHION, GATED, 150, data="fashion-mnist", batch_size=250),
 }
 
 
