@@ -98,7 +98,7 @@ def test_channels_last_keeps_the_picture(rng):
     ],
 )
 def test_levels_come_from_the_data(values, maximum):
-    stored, top = as_stored(np.array([values]), None)
+    stored, top = as_stored(np.array([values]), None, "x")
     assert top == maximum
     assert stored.dtype == (torch.float32 if maximum is None else torch.uint8)
     np.testing.assert_array_equal(stored.numpy()[0], np.array(values, np.float32))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data.precision import check_digits, to_single
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError
 
@@ -18,8 +19,10 @@ class Raw:
     """What a reader returns: values as they were stored, class numbers, names of the classes.
 
     `parts` gives the row numbers of (train, validation, test) where the source has its own division, else None.
-    `maximum` is the integer that stands for 1.0 in integer data, where the reader knows it. `factors` (n, F) are the values of
-    the known factors behind each example; `conditions` (n, C) and `condition_names` what a conditional model is told.
+    `maximum` is the integer that stands for 1.0 in integer data, where the reader knows it. `channels_first` says that `values`
+    are (n, C, H, W) for certain: by their shape alone, images 3 pixels wide could be channels-last. `factors` (n, F) are the
+    values of the known factors behind each example; `conditions` (n, C) and `condition_names` what a conditional model is
+    told.
     """
 
     values: np.ndarray
@@ -30,6 +33,7 @@ class Raw:
     factors: np.ndarray | None = None
     conditions: np.ndarray | None = None
     condition_names: tuple[str, ...] | None = None
+    channels_first: bool = False
 
 
 def unlabelled(labels: np.ndarray) -> np.ndarray:
@@ -44,6 +48,16 @@ def unlabelled(labels: np.ndarray) -> np.ndarray:
     others = np.unique(labels[~missing & (labels != -1)])
     counts = len(others) >= 2 and others[0] >= 0 and bool((others == np.rint(others)).all())
     return missing | (labels == -1) if counts else missing
+
+
+def examples_of(raw: Raw, owner: str) -> np.ndarray:
+    """The values of a source as (n, D) or (n, C, H, W). Raises DataError unless they are finite numbers of such a shape."""
+    check_type(raw.values, owner)
+    if raw.values.ndim < 2:
+        raise DataError(f"{owner}: expected examples in rows, got shape {raw.values.shape}")
+    values = raw.values if raw.channels_first else image_axes(raw.values, owner)
+    check_values(values, owner)
+    return values
 
 
 def image_axes(values: np.ndarray, owner: str) -> np.ndarray:
@@ -64,10 +78,14 @@ def image_axes(values: np.ndarray, owner: str) -> np.ndarray:
     )
 
 
-def check_values(values: np.ndarray, owner: str) -> None:
-    """Raise DataError on an empty, non-numeric or non-finite array, naming the first bad row."""
+def check_type(values: np.ndarray, owner: str) -> None:
+    """Raise DataError on an array of anything but numbers."""
     if values.dtype.kind not in "buif":
         raise DataError(f"{owner}: values of type {values.dtype} are not numbers; save a numeric array")
+
+
+def check_values(values: np.ndarray, owner: str) -> None:
+    """Raise DataError on an empty or non-finite array, naming the first bad row."""
     if values.size == 0:
         raise DataError(f"{owner}: holds no values (shape {values.shape})")
     if values.dtype.kind == "f":
@@ -79,7 +97,17 @@ def check_values(values: np.ndarray, owner: str) -> None:
             )
 
 
-def as_stored(values: np.ndarray, maximum: int | None) -> tuple[Tensor, int | None]:
+def check_parts(parts: tuple[np.ndarray, np.ndarray, np.ndarray], owner: str) -> None:
+    """Raise DataError where the training, validation or test part has no rows."""
+    for name, rows in zip(("train", "validation", "test"), parts, strict=True):
+        if not len(rows):
+            raise DataError(
+                f"{owner}: the {name} part has no rows; give at least 10 for training (a tenth of them is for validation) "
+                "and 1 for test"
+            )
+
+
+def as_stored(values: np.ndarray, maximum: int | None, owner: str) -> tuple[Tensor, int | None]:
     """Values as a tensor: small whole numbers become uint8 with their maximum, others float32 with None.
 
     Whole numbers from 0 to 255 are levels of gray: as many as the data show below 64, otherwise 256, unless the reader
@@ -92,20 +120,29 @@ def as_stored(values: np.ndarray, maximum: int | None) -> tuple[Tensor, int | No
     if whole and low >= 0 and high <= 255:
         top = maximum or (max(1, int(high)) if high < 64 else 255)
         return torch.from_numpy(np.ascontiguousarray(values.astype(np.uint8, copy=False))), top
-    if max(abs(float(low)), abs(float(high))) > 1e15:
-        raise DataError(f"values from {low:g} to {high:g} do not fit single precision; rescale them")
-    return torch.from_numpy(np.ascontiguousarray(values.astype(np.float32))), None
+    single = to_single(values, owner)
+    check_digits(values, single, owner)
+    return torch.from_numpy(single), None
 
 
-def describe(train: Tensor, maximum: int | None, classes: tuple[str, ...] | None) -> Schema:
-    """The schema of training rows: (n, *shape), integers 0..maximum or floats."""
+def describe(
+    train: Tensor,
+    maximum: int | None,
+    classes: tuple[str, ...] | None,
+    span: tuple[float, float] | None = None,
+) -> Schema:
+    """The schema of training rows: (n, *shape), integers 0..maximum or floats.
+
+    `span` is the least and the greatest value of all rows, those of validation and test too: where one of them lies outside
+    [0, 1] no density on that interval will do. Left out, it is that of the training rows.
+    """
     shape = tuple(train.shape[1:])
     kind: Literal["image", "vector"] = "image" if len(shape) == 3 else "vector"
     unit = 1 if maximum is None else maximum
     mean, examples = (train.double().mean(0) / unit).float(), _some(train).float() / unit
     if maximum is not None:
         return Schema(kind, shape, levels=maximum + 1, classes=classes, mean=mean, examples=examples)
-    low, high = float(train.min()), float(train.max())
+    low, high = span or (float(train.min()), float(train.max()))
     if low >= 0 and high <= 1:
         return Schema(kind, shape, low=low, high=high, classes=classes, mean=mean, examples=examples)
     shift, scale = _location_scale(train, per_column=kind == "vector")

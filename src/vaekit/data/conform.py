@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.arrays import check_values, image_axes, unlabelled
+from vaekit.data.arrays import Raw, check_type, check_values, image_axes, unlabelled
 from vaekit.data.binarize import draw_once
 from vaekit.data.dataset import Split
+from vaekit.data.precision import to_single
 from vaekit.data.schema import Schema
 from vaekit.data.sentences import Sentences
 from vaekit.data.sources import conditions_of, read_source
@@ -51,7 +52,8 @@ def load_rows(
     gray = schema.shape[0] == 1 if schema.kind == "image" else None
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
     raw, owner = read_source(source, None, None if data_dir is None else Path(data_dir), size, gray)
-    values = _shaped(image_axes(raw.values, owner) if raw.values.ndim > 1 else raw.values, schema, owner)
+    check_type(raw.values, owner)
+    values = _shaped(raw, schema, owner)
     check_values(values, owner)
     labels, (conditions, _) = _known_labels(raw.labels, raw.classes, schema), conditions_of(raw, owner)
     if part is None:
@@ -60,6 +62,8 @@ def load_rows(
         if raw.parts is None:
             raise DataError(f"{owner}: has no {part} part of its own; leave --split out or say all")
         rows = raw.parts[("train", "validation", "test").index(part)]
+        if not len(rows):
+            raise DataError(f"{owner}: its {part} part has no rows; say --split all, or give other data")
         values, labels = values[rows], None if labels is None else labels[rows]
         conditions = None if conditions is None else conditions[rows]
     tensor, maximum = _levelled(values, raw.maximum, schema, owner, binarize_seed)
@@ -67,7 +71,10 @@ def load_rows(
     return Split(tensor, None if labels is None else torch.from_numpy(labels), maximum, name=owner, conditions=given)
 
 
-def _shaped(values: np.ndarray, schema: Schema, owner: str) -> np.ndarray:
+def _shaped(raw: Raw, schema: Schema, owner: str) -> np.ndarray:
+    values = raw.values if raw.channels_first or raw.values.ndim < 2 else image_axes(raw.values, owner)
+    if tuple(raw.values.shape[1:]) == schema.shape != tuple(values.shape[1:]):
+        return raw.values  # channels first, as the model writes images, though they are 1 or 3 pixels wide
     shape = tuple(values.shape[1:])
     if shape != schema.shape and int(np.prod(shape)) == schema.size and 1 in (len(shape), len(schema.shape)):
         return values.reshape(len(values), *schema.shape)  # the same numbers, flat or as an image
@@ -106,21 +113,35 @@ def _levelled(
     values: np.ndarray, maximum: int | None, schema: Schema, owner: str, seed: int
 ) -> tuple[Tensor, int | None]:
     """Stored values and their maximum in the model's levels, or floats for a model of continuous data."""
+    if schema.levels is None:
+        return torch.from_numpy(to_single(_continuous(values, maximum, schema), owner)), None
+    top = schema.levels - 1
     whole = values.dtype.kind in "bui" or bool((values == np.rint(values)).all())
     low, high = float(values.min()), float(values.max())
-    if schema.levels is None:
-        divisor = (maximum or 255) if schema.support == "unit" and whole and high > 1 else 1
-        return torch.from_numpy((values / divisor).astype(np.float32)), None
-    top = schema.levels - 1
     if not whole and low >= 0 and high <= 1:
         values, whole = values * top, bool((abs(values * top - np.rint(values * top)) < 1e-3).all())
         high *= top
-    if whole and low >= 0 and high <= top:
+    if whole and low >= 0 and high <= top and maximum in (None, top):
         scaled = values * top if values.dtype == bool else np.rint(values)
         return torch.from_numpy(scaled.astype(np.uint8 if top <= 255 else np.int32)), top
-    if top == 1 and whole and low >= 0 and high <= 255:
+    white = maximum or schema.maximum or 255
+    if top == 1 and whole and low >= 0 and high <= white:
         gray = torch.from_numpy(np.ascontiguousarray(values.astype(np.uint8)))
-        return draw_once([gray], maximum or 255, seed)[0], 1
-    raise DataError(
-        f"{owner}: values from {low:g} to {high:g} are not on the {schema.levels} levels (0 to {top}) this model was made for"
-    )
+        return draw_once([gray], white, seed)[0], 1
+    grid = f"the {schema.levels} levels (0 to {top}) this model was made for"
+    if maximum not in (None, top) and high <= maximum:
+        raise DataError(
+            f"{owner}: gray levels from 0 to {maximum} are not {grid}; give an array of values on these levels"
+        )
+    black_or_white = f", nor gray levels up to {white}" if top == 1 else ""
+    raise DataError(f"{owner}: values from {low:g} to {high:g} are not on {grid}{black_or_white}")
+
+
+def _continuous(values: np.ndarray, maximum: int | None, schema: Schema) -> np.ndarray:
+    """The values, gray levels brought to [0, 1] for a model of that interval; what is a gray level says their type alone.
+
+    A table in [0, 1] may be scored beyond it: that is where its outliers are. Likelihoods that end there refuse such rows.
+    """
+    if schema.support != "unit":
+        return values
+    return values / (maximum or (255 if values.dtype == np.uint8 else 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +25,8 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None, gray: bool | N
     """Read every image below `folder`.
 
     Gray images stay gray when all are gray, otherwise all become RGB; transparent pixels lie on white, 16-bit gray is
-    brought to 8 bits, the camera's orientation is applied, an animation gives its first frame.
+    brought to 8 bits, the camera's orientation is applied, an animation gives its first frame. Pictures of floats are
+    white at 1 or, where one of the folder goes beyond it, at 255.
 
     Args:
         folder: holds images, or one sub-folder per class that does.
@@ -38,14 +39,15 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None, gray: bool | N
     """
     files = _image_files(folder)
     labels, classes = _classes(folder, files)
-    size, mode = _common_form(files, image_size)
+    size, mode, floats = _common_form(files, image_size)
     mode = mode if gray is None else "L" if gray else "RGB"
     channels = 3 if mode == "RGB" else 1
+    white = _white_of_floats(floats)
     values = np.empty((len(files), channels, *size), np.uint8)
     for row, file in enumerate(files):
-        pixels = np.asarray(_fit(_open(file, mode), size))
+        pixels = np.asarray(_fit(_open(file, mode, white), size))
         values[row] = pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
-    return Raw(values, labels, classes, maximum=255)
+    return Raw(values, labels, classes, maximum=255, channels_first=True)
 
 
 def has_images(folder: Path) -> bool:
@@ -60,13 +62,32 @@ def _image_files(folder: Path) -> list[Path]:
     from PIL import Image
 
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
-    files = sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    files = sorted(p for p in _files_below(folder) if p.suffix.lower() in known)
     if not files:
         raise DataError(
             f"{folder}: no images found; give a folder of PNG or JPEG files, or of one sub-folder per class"
         )
     return files
+
+
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Every file that is not hidden. Links to folders are followed, except back to a folder that the link lies in."""
+    here = folder.resolve()
+    if here in above:
+        return
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be read ({error.strerror}); make it readable, or move it elsewhere"
+        ) from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files_below(entry, (*above, here))
+        elif entry.is_file():
+            yield entry
 
 
 def _classes(folder: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
@@ -84,13 +105,17 @@ def _classes(folder: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[
     return np.array([number.get(name or "", -1) for name in names], np.int64), classes
 
 
-def _common_form(files: list[Path], image_size: tuple[int, int] | None) -> tuple[tuple[int, int], str]:
-    """The (height, width) and the mode ("L" or "RGB") that all images are brought to; reads headers only."""
-    sizes, gray = set(), True
+def _common_form(
+    files: list[Path], image_size: tuple[int, int] | None
+) -> tuple[tuple[int, int], Literal["L", "RGB"], list[Path]]:
+    """The (height, width) and the mode that all images are brought to, and which hold floats; reads headers only."""
+    sizes, gray, floats = set(), True, []
     for file in files:
         with _image(file) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             sizes.add(image.size if turned else image.size[::-1])
+            if image.mode == "F":
+                floats.append(file)
             gray = gray and (image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"))
     if image_size is None:
         shared = next(iter(sizes)) if len(sizes) == 1 else None
@@ -98,7 +123,25 @@ def _common_form(files: list[Path], image_size: tuple[int, int] | None) -> tuple
             image_size = shared
         else:
             image_size = (min(_LARGEST_DEFAULT, *(min(s) for s in sizes)),) * 2
-    return image_size, "L" if gray else "RGB"
+    return image_size, "L" if gray else "RGB", floats
+
+
+def _white_of_floats(files: list[Path]) -> int:
+    """The value that is white in pictures of floats: 1 where none goes beyond it, else 255.
+
+    Of all pictures together, since by itself a dark one of white 255 may have no value above 1.
+    """
+    high = 0.0
+    for file in files:
+        with _image(file) as image:
+            pixels = np.asarray(image)
+        if not np.isfinite(pixels).all():
+            raise DataError(f"{file}: holds a value that is not finite (NaN or infinity); repair or remove it")
+        if pixels.min() < 0 or pixels.max() > 255:
+            found = f"values from {float(pixels.min()):g} to {float(pixels.max()):g}"
+            raise DataError(f"{file}: {found}; expected 0 to 1 or 0 to 255 in a picture of floats, rescale it")
+        high = max(high, float(pixels.max()))
+    return 1 if high <= 1 else 255
 
 
 @contextmanager
@@ -114,15 +157,17 @@ def _image(file: Path) -> Iterator[Any]:
         raise DataError(f"{file}: cannot be read ({reason}); repair or remove it") from error
 
 
-def _open(file: Path, mode: str) -> Any:
+def _open(file: Path, mode: str, white_of_floats: int) -> Any:
     from PIL import Image, ImageOps
 
     with _image(file) as opened:
         opened.load()
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I") or image.mode == "F":
-        pixels = np.asarray(image, np.float64)
-        image = Image.fromarray((pixels / (257.0 if pixels.max() > 255 else 1.0)).clip(0, 255).astype(np.uint8))
+        pixels = np.asarray(image, np.float64) * 255 / (white_of_floats if image.mode == "F" else 65535)
+        if pixels.min() < 0 or pixels.max() > 255:
+            raise DataError(f"{file}: holds values outside 0 to 65535; save it in 8 or 16 bits")
+        image = Image.fromarray(np.rint(pixels).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

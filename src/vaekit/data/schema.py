@@ -32,6 +32,7 @@ class Schema:
         low, high: the smallest and the largest value a model sees.
         shift, scale: a number, or for vectors one per column; (0, 1) unless the data are real-valued.
         classes: names of the classes in the order of the integer labels, None without labels.
+        maximum: where gray levels were drawn black or white, the level that is white for certain; None for other data.
         conditions: names of the values that a conditional model is told; None: it is told the class.
         condition_shift, condition_scale: where these values lie in the training rows, one for each.
         vocabulary: of text, the JSON of its `Vocabulary`.
@@ -48,6 +49,7 @@ class Schema:
     shift: float | tuple[float, ...] = 0.0
     scale: float | tuple[float, ...] = 1.0
     classes: tuple[str, ...] | None = None
+    maximum: int | None = None
     conditions: tuple[str, ...] | None = None
     condition_shift: float | tuple[float, ...] = 0.0
     condition_scale: float | tuple[float, ...] = 1.0

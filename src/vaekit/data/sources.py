@@ -10,11 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from vaekit.data.arrays import Raw, as_stored, check_values, describe, divide, image_axes, unlabelled
+from vaekit.data.arrays import Raw, as_stored, check_parts, describe, divide, examples_of, unlabelled
 from vaekit.data.binarize import draw_once
 from vaekit.data.dataset import Dataset, Split, keep_labels
 from vaekit.data.folder import read_folder
 from vaekit.data.idx import read_idx
+from vaekit.data.numpy_files import read_numpy
+from vaekit.data.precision import check_digits, to_single
+from vaekit.data.run_folder import check_is_data
 from vaekit.data.sentences import Sentences
 from vaekit.data.shapes import shapes
 from vaekit.data.standard import BUILT_IN, IDX_SETS, read_digits, read_idx_set
@@ -23,9 +26,6 @@ from vaekit.data.vocabulary import Level
 from vaekit.errors import DataError, UsageError
 
 Binarize = Literal["none", "static", "dynamic"]
-
-_OF_A_RUN = ("config.yaml", "status.json", "model/model.json")
-"""Files that every run folder has."""
 
 
 def load(
@@ -50,8 +50,8 @@ def load(
 
     Args:
         source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images, an IDX, .npy
-            or .npz file, or an array of shape (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w); or text: a list of
-            strings, a text file (plain, .gz, .bz2 or .xz), or a folder with files train, valid and test. Lines
+            or .npz file, a data frame, or an array of shape (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w); or
+            text: a list of strings, a text file (plain, .gz, .bz2 or .xz), or a folder with files train, valid and test. Lines
             label<TAB>sentence have classes.
         labels: class numbers (n,) when `source` is an array or a list.
         conditions, condition_names: numbers (n, C) that a conditional model is told of each row of an array, and their names
@@ -81,7 +81,6 @@ def load(
     data_dir = data_dir or os.environ.get("VAEKIT_DATA") or None
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     few = {} if labelled is None else {"labelled": labelled}
-    _check_is_data(source)
     text = is_text(source)
     _check_kind(text, image_size=image_size, sentences=sentences, vocabulary=vocabulary, vocabulary_size=vocabulary_size,
                 minimum_count=minimum_count, max_length=max_length)  # fmt: skip
@@ -100,7 +99,7 @@ def load(
         return replace(data, source={**data.source, **how, **few})
     raw, name = read_source(source, labels, None if data_dir is None else Path(data_dir), size)
     if conditions is not None:
-        raw = replace(raw, conditions=np.asarray(conditions), condition_names=condition_names)
+        raw = replace(raw, conditions=_array(conditions, "conditions"), condition_names=condition_names)
     data = _assemble(raw, name, split_seed)
     if labelled is not None:
         data = replace(data, train=keep_labels(data.train, labelled, split_seed))
@@ -108,12 +107,6 @@ def load(
         data = _binarized(data, binarize, binarize_seed, name)
     options = {"binarize": binarize, "binarize_seed": binarize_seed, "split_seed": split_seed, "image_size": size}
     return replace(data, source={"name": name, **options, **few})
-
-
-def _check_is_data(source: Any) -> None:
-    """Raise DataError for a run folder, whose pictures are of the run."""
-    if isinstance(source, str | Path) and all((Path(source).expanduser() / n).is_file() for n in _OF_A_RUN):
-        raise DataError(f"{source}: is a run folder, not data; give the source that the run was trained on")
 
 
 def _check_kind(text: bool, **given: Any) -> None:
@@ -130,8 +123,12 @@ def read_source(
     source: Any, labels: Any, data_dir: Path | None, size: tuple[int, int] | None, gray: bool | None = None
 ) -> tuple[Raw, str]:
     """The rows of a source in its own order, and its name. `gray` forces a folder's images to gray or to colour."""
-    if isinstance(source, np.ndarray | torch.Tensor):
-        return Raw(np.asarray(source), None if labels is None else np.asarray(labels)), "array"
+    if hasattr(source, "__array__"):
+        return Raw(_array(source, "array"), None if labels is None else _array(labels, "labels")), "array"
+    if not isinstance(source, str | Path):
+        kind = type(source).__name__
+        raise DataError(f"source of type {kind}: expected a name, a path, an array of numbers or a list of strings")
+    check_is_data(source)
     name = str(source)
     path = Path(name).expanduser()
     if name in IDX_SETS:
@@ -142,7 +139,8 @@ def read_source(
         raise UsageError(f"image size {size}: expected at least one pixel a side")
     if name == "shapes":
         images, factors = shapes(size)
-        return Raw(images, factors[:, 0], ("rectangle", "ellipse", "triangle"), maximum=255, factors=factors), name
+        classes = ("rectangle", "ellipse", "triangle")
+        return Raw(images[:, None], factors[:, 0], classes, maximum=255, factors=factors, channels_first=True), name
     if is_text(path):
         raise DataError(f"{name}: is text, but the model was made for other data; give images or numbers")
     if path.is_dir():
@@ -150,50 +148,18 @@ def read_source(
     if not path.exists():
         raise DataError(f"{name}: no such file or folder, and no built-in set ({', '.join(BUILT_IN)})")
     if path.suffix in (".npy", ".npz"):
-        return _read_numpy(path), name
+        return read_numpy(path), name
     if path.suffix == ".gz" or "idx" in path.name or path.suffix == "":
         return _read_idx_with_labels(path), name
     raise DataError(f"{name}: unknown kind of file; give a folder of images, an IDX file, a .npy, a .npz or a .txt")
 
 
-def _read_numpy(path: Path) -> Raw:
-    try:
-        with path.open("rb") as file:
-            if file.read(6)[:2] not in (b"\x93N", b"PK"):
-                raise DataError(f"{path}: not a NumPy file")
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return Raw(content)
-        with content:
-            arrays = {key: content[key] for key in content.files}
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        hint = "it holds Python objects, save numbers" if "pickle" in str(error) or "Object" in str(error) else error
-        raise DataError(f"{path}: cannot be read ({hint})") from error
-    except Exception as error:  # zipfile and NumPy's header parser raise errors of many kinds on damaged files
-        raise DataError(f"{path}: damaged NumPy file ({error})") from error
-    return _from_named(arrays, path)
-
-
-def _from_named(arrays: dict[str, np.ndarray], path: Path) -> Raw:
-    """x_train / x_test with y_train / y_test, or one array of examples beside one of labels."""
-    if {"x_train", "x_test"} <= set(arrays):
-        train, test = arrays["x_train"], arrays["x_test"]
-        if train.shape[1:] != test.shape[1:]:
-            raise DataError(f"{path}: x_train {train.shape} and x_test {test.shape} differ in shape")
-        known = [arrays[k] for k in ("y_train", "y_test") if k in arrays]
-        rows = np.random.default_rng(0).permutation(len(train))
-        parts = (rows[len(train) // 10 :], rows[: len(train) // 10], np.arange(len(train), len(train) + len(test)))
-        both = np.concatenate([train, test])
-        return Raw(both, np.concatenate(known).reshape(-1) if len(known) == 2 else None, None, parts)
-    usual = next((key for key in ("images", "x", "X", "data", "arr_0") if key in arrays), None)
-    name = next(iter(arrays)) if usual is None and len(arrays) == 1 else usual
-    if name is None:
-        raise DataError(f"{path}: no array named images, x, X or data among {', '.join(sorted(arrays)) or 'nothing'}")
-    labels = next((arrays[key] for key in ("labels", "y", "target") if key in arrays), None)
-    names = tuple(map(str, arrays["condition_names"])) if "condition_names" in arrays else None
-    return Raw(arrays[name], labels, conditions=arrays.get("conditions"), condition_names=names)
+def _array(values: Any, name: str) -> np.ndarray:
+    """An array, or a tensor or data frame, which are made one. Raises DataError where values are masked: they are unknown."""
+    if np.ma.is_masked(values):
+        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
+        raise DataError(f"{name}: row {row} holds a masked value; drop or fill such rows")
+    return np.asarray(values)
 
 
 def _read_idx_with_labels(path: Path) -> Raw:
@@ -206,19 +172,19 @@ def _read_idx_with_labels(path: Path) -> Raw:
 
 
 def _assemble(raw: Raw, owner: str, split_seed: int) -> Dataset:
-    if raw.values.ndim < 2:
-        raise DataError(f"{owner}: expected examples in rows, got shape {raw.values.shape}")
-    values = image_axes(raw.values, owner)
-    check_values(values, owner)
-    stored, maximum = as_stored(values, raw.maximum)
+    values = examples_of(raw, owner)
+    stored, maximum = as_stored(values, raw.maximum, owner)
     labels, classes = _class_numbers(raw, owner)
     conditions, named = conditions_of(raw, owner)
+    if conditions is not None:
+        check_digits(np.reshape(raw.conditions, conditions.shape), conditions, f"{owner}: conditions")  # type: ignore[arg-type]
     parts = raw.parts or divide(len(values), split_seed, owner)
+    check_parts(parts, owner)
     train, validation, test = (
         Split(stored[rows], _at(labels, rows), maximum, False, name, _at(raw.factors, rows), _at(conditions, rows))
         for rows, name in zip(map(torch.from_numpy, parts), ("train", "validation", "test"), strict=True)
     )
-    schema = describe(train.values, maximum, classes)
+    schema = describe(train.values, maximum, classes, (float(stored.min()), float(stored.max())))
     if named is not None and train.conditions is not None:
         shift, scale = train.conditions.mean(0), train.conditions.std(0, correction=0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -234,14 +200,14 @@ def conditions_of(raw: Raw, owner: str) -> tuple[np.ndarray | None, tuple[str, .
         return None, None
     c = np.asarray(raw.conditions)
     c = c[:, None] if c.ndim == 1 else c
-    if c.ndim != 2 or len(c) != len(raw.values) or c.dtype.kind not in "biuf" or not np.isfinite(c).all():
+    if c.ndim != 2 or not c.size or len(c) != len(raw.values) or c.dtype.kind not in "biuf" or not np.isfinite(c).all():
         raise DataError(
             f"{owner}: conditions {c.shape}: expected finite numbers, a row for each of {len(raw.values)} examples"
         )
     names = raw.condition_names or tuple(f"c{i}" for i in range(c.shape[1]))
     if len(names) != c.shape[1] or len(set(names)) != len(names):
         raise DataError(f"{owner}: {len(names)} condition names for {c.shape[1]} conditions; give one name to each")
-    return c.astype(np.float32), names
+    return to_single(c, f"{owner}: conditions"), names
 
 
 def _at(values: Any, rows: torch.Tensor) -> torch.Tensor | None:
@@ -280,4 +246,9 @@ def _binarized(data: Dataset, how: Binarize, seed: int, owner: str) -> Dataset:
     held = draw_once([validation.values, test.values], maximum, seed)
     fixed = [replace(s, values=bits, maximum=1) for bits, s in zip(held, (validation, test), strict=True)]
     train = replace(data.train, dynamic=True)
-    return Dataset(replace(data.schema, levels=2), train.fixed(seed) if how == "static" else train, fixed[0], fixed[1])
+    return Dataset(
+        replace(data.schema, levels=2, maximum=maximum),
+        train.fixed(seed) if how == "static" else train,
+        fixed[0],
+        fixed[1],
+    )

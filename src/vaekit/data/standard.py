@@ -74,7 +74,8 @@ def read_digits() -> Raw:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    return Raw(digits.images[:, None].astype(np.uint8), digits.target.astype(np.int64), tuple("0123456789"), maximum=16)
+    values, labels = digits.images[:, None].astype(np.uint8), digits.target.astype(np.int64)
+    return Raw(values, labels, tuple("0123456789"), maximum=16, channels_first=True)
 
 
 def read_idx_set(name: str, data_dir: Path | None) -> Raw:
@@ -92,7 +93,7 @@ def read_idx_set(name: str, data_dir: Path | None) -> Raw:
             f"{name}: the files are not {name}'s four (images {len(values)}, labels {len(labels)}); get them again"
         )
     parts = (np.arange(train - 10_000), np.arange(train - 10_000, train), np.arange(train, len(values)))
-    return Raw(values, labels, spec.classes, parts, maximum=255)
+    return Raw(values, labels, spec.classes, parts, maximum=255, channels_first=True)
 
 
 def _locate(spec: _IdxSet, name: str, stem: str, data_dir: Path | None) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor
 from vaekit.data.arrays import divide
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.folder import has_images
+from vaekit.data.run_folder import check_is_data
 from vaekit.data.schema import Schema
 from vaekit.data.sentences import Sentences, Sorted, is_text_file, read_text, sort_out
 from vaekit.data.standard import BUILT_IN
@@ -84,6 +85,7 @@ def load_text(
     A folder's files named train, valid (or dev) and test are these parts as they stand; what is missing is drawn from the
     training sentences. Other text files of a folder are read one after the other.
     """
+    check_is_data(source)
     if max_length < 2:
         raise UsageError(f"max_length {max_length}: expected at least 2 tokens, a word and the end of the sentence")
     parts, name = _read(source, labels, sentences)
@@ -115,6 +117,7 @@ def text_rows(source: Any, schema: Schema, part: str | None = None, sentences: S
     One a line unless `sentences` says otherwise; a blank line is then an empty sentence, so that row i is line i. `part` is
     as in `load_rows`.
     """
+    check_is_data(source)
     if not is_text(source):
         where = source if isinstance(source, str | Path) else "data"
         known = isinstance(source, str | Path) and (str(source) in BUILT_IN or Path(source).expanduser().exists())

@@ -26,8 +26,8 @@ from vaekit.evaluation.rows import (
     at_rest,
     batch_at,
     batches,
+    check_examples,
     check_likelihood,
-    check_rows,
     largest,
     seeded_posterior,
 )
@@ -95,7 +95,7 @@ def elbo_per_example(model: Model, rows: Any, *, samples: int = 10, memory: int 
     """The terms of the bound for every example; see `elbo` for the arguments."""
     check_likelihood(model, "elbo")
     _check_samples(samples, memory)
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     rates, distortions, how = [], [], ""
     with at_rest(model):
         cost = bytes_per_draw(model, largest(model, split))
@@ -175,7 +175,7 @@ def importance_sampling(
     _check_samples(samples, memory)
     if standard_error is not None and not 0 < standard_error < math.inf:
         raise UsageError(f"standard_error {standard_error}: expected a number of nats above 0")
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     with at_rest(model):
         first = largest(model, split)
         threads = _threads(model, first)

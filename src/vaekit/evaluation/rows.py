@@ -14,6 +14,7 @@ from vaekit.data import Batch, Split, as_split
 from vaekit.distributions.seeded import RowSeeded, row_seeds
 from vaekit.errors import DataError, RunError, UsageError
 from vaekit.models.base import Model
+from vaekit.models.recipes import Origin
 
 MEMORY = 128 * 2**20
 """Bytes that one chunk of an evaluation may take, unless the caller says otherwise."""
@@ -53,6 +54,26 @@ def check_rows(rows: Any) -> Split:
     if len(split) == 0:
         raise DataError(f"{split.name}: no rows to evaluate")
     return split.fixed()
+
+
+def check_examples(model: Model, rows: Any) -> Split:
+    """`check_rows`, and every row could be an example of the model's data. Raises DataError for others.
+
+    A density is not asked where the rows are none: it answers with a number for grays that were never scaled.
+    """
+    split, origin = check_rows(rows), getattr(model, "origin", None)
+    if not isinstance(origin, Origin):
+        return split
+    for x in split.batches(ROWS):
+        origin.schema.check(x, split.name)
+        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+            raise DataError(f"{split.name}: a value is not finite (NaN or infinity); drop or fill such rows")
+        bounded = origin.arguments.get("likelihood") == "continuous-bernoulli"
+        if bounded and (float(x.min()) < 0 or float(x.max()) > 1):
+            raise DataError(
+                f"{split.name}: values are not between 0 and 1, where likelihood continuous-bernoulli lives"
+            )
+    return split
 
 
 def check_likelihood(model: Model, what: str) -> None:
