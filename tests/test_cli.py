@@ -143,6 +143,21 @@ def test_weights_that_are_not_finite_give_no_figures_and_no_samples(run, capsys,
     assert (broken / "evaluation.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("findings.json", "{"), ("findings.json", '{"findings": 3}'), ("figures/gallery.npz", "PKjunk")],
+)
+def test_figures_are_not_replaced_where_their_report_cannot_be_made(run, capsys, tmp_path, name, content):
+    broken = shutil.copytree(run, tmp_path / "broken")
+    (broken / name).write_text(content)
+    before = (broken / "evaluation.json").read_bytes()
+    status, out, err = call(capsys, "evaluate", broken, "--samples", "2", "--write")
+    assert (status, out) == (4, "")
+    assert f"{broken / name}: " in err
+    assert len(err.splitlines()) == 1
+    assert (broken / "evaluation.json").read_bytes() == before
+
+
 def test_encode_and_reconstruct_keep_the_order(run, capsys, tmp_path):
     rows = vk.load("digits").test.values.numpy()[:12]
     np.save(tmp_path / "rows.npy", rows)
@@ -227,6 +242,12 @@ def test_overwrite_replaces_only_a_finished_run(capsys, tmp_path):
         (["report", "nowhere"], 4, "no such run folder"),
         (["sample", "nowhere", "--out", "x.gif"], 2, ".png"),
         (["evaluate", "nowhere", "--samples", "1.5"], 2, "--samples: expected int, got 1.5"),
+        (["evaluate", "nowhere", "--samples", "1e3"], 2, "--samples: expected int, got 1e3 ("),
+        (["sample", "nowhere", "--out", "x.npy", "--seed", "9" * 20], 2, "--seed: expected a whole number from 0 to 2**63"),
+        (["score", "nowhere", "digits", "--seed", "-1"], 2, "--seed: expected a whole number from 0 to 2**63 - 1"),
+        (["train", "--seed", "9" * 20], 2, "--seed: expected a whole number from 0 to 2**63 - 1"),
+        (["train", "--split-seed", "1.5"], 2, "--split-seed: expected a whole number from 0 to 2**63 - 1"),
+        (["evaluate", "nowhere", "--per-example", "/proc/x.csv"], 6, "/proc/x.csv: cannot be written"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line_and_leave_nothing(capsys, tmp_path, monkeypatch, arguments, status, said):
@@ -243,6 +264,14 @@ def test_unknown_keys_in_a_config_are_refused(capsys, tmp_path):
     status, _, err = call(capsys, "train", "--config", tmp_path / "c.yaml")
     assert status == 2
     assert "latent_dims" in err
+
+
+def test_a_seed_in_a_config_is_a_whole_number(capsys, tmp_path):
+    (tmp_path / "c.yaml").write_text("source: digits\nseed: 1.5\n")
+    status, _, err = call(capsys, "train", "--config", tmp_path / "c.yaml")
+    assert status == 2
+    assert "seed" in err
+    assert "expected a whole number from 0 to 2**63 - 1, got 1.5" in err
 
 
 def test_data_that_changed_are_noticed(capsys, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from vaekit.distributions.families import Bernoulli
 from vaekit.evaluation import active_units, diagnose
 from vaekit.evaluation.findings import Case
 from vaekit.evaluation.outcome import _effective, memorised
-from vaekit.evaluation.symptoms import _information
+from vaekit.evaluation.symptoms import _information, posterior_collapse
 from vaekit.models import RECIPES
 from vaekit.objectives import elbo
 from vaekit.training import fit
@@ -151,6 +152,19 @@ def test_information_is_at_most_that_of_gaussian_moments(healthy):
     assert told == pytest.approx([math.log(4) / 2, 0], abs=0.01)
 
 
+def test_information_is_never_below_nothing():
+    """One posterior for every row says nothing: 0 nats, where rounding alone would say -1e-17."""
+    for seed in range(5):
+        model = made(latent_dim=5, hidden=(8,), seed=seed)
+        with torch.no_grad():
+            model.encoder.network.out.weight.zero_()
+            model.encoder.network.bias.normal_()
+        case = Case(model, DIGITS, [], {}, {}, 0)
+        with torch.no_grad():
+            assert min(_information(case)) >= 0
+            assert "at most -" not in posterior_collapse(case).what
+
+
 @pytest.mark.parametrize(("shift", "ratio"), [(1.5, 1.0), (0.0, 6.0)])
 def test_an_aggregate_posterior_off_the_prior(shift, ratio):
     """A linear encoder whose aggregate is known: N(shift, ratio) in dimension 0, the prior elsewhere."""
@@ -272,7 +286,21 @@ def test_an_adversarial_autoencoder_off_its_prior_is_seen():
     seen = [p for p in model.autoencoder.encoder.parameters() if p.dim() == 1][-1]
     with torch.no_grad():
         seen.add_(10.0)
-    assert found(model)["aggregate_posterior"].numbers["dimensions"] == [0, 1]
+    finding = found(model)["aggregate_posterior"]
+    assert finding.numbers["dimensions"] == [0, 1]
+    assert "critic" in finding.cause
+    assert "game_learning_rate" in finding.fix
+    assert "beta" not in finding.fix, "it has none"
+
+
+@pytest.mark.parametrize(("name", "offered"), [("vae", True), ("factorvae", False)])
+def test_only_a_prior_that_the_model_may_have_is_advised(name, offered):
+    model = made(name, latent_dim=2, hidden=(8,))
+    with torch.no_grad():
+        getattr(model, "vae", model).encoder.network.bias.add_(10.0)
+    fix = found(model)["aggregate_posterior"].fix
+    assert ("prior vamp" in fix) == offered
+    assert ("second_stage" in fix) == offered
 
 
 def test_a_warm_up_longer_than_the_run(healthy):
@@ -313,6 +341,15 @@ def test_overfitting_is_found_on_few_rows():
     assert finding.numbers["gap"] > 3 * finding.numbers["standard_error"]
 
 
+@pytest.mark.parametrize(("rows", "told"), [(3, False), (19, False), (20, True)])
+def test_overfitting_is_not_judged_by_a_handful_of_rows(monkeypatch, rows, told):
+    data = replace(DIGITS, validation=DIGITS.validation.head(rows))
+    apart = torch.arange(rows) * 0.01
+    monkeypatch.setattr(Case, "train_scores", apart - 50)
+    monkeypatch.setattr(Case, "validation_scores", apart - 100)
+    assert ("overfitting" in found(made(latent_dim=2, hidden=(8,)), data, history=curve([-101.0]))) == told
+
+
 def test_a_bound_that_still_rises():
     model, history = trained(epochs=5, latent_dim=6, hidden=(32,), learning_rate=2e-4)
     finding = found(model, history=history)["underfitting"]
@@ -335,6 +372,17 @@ def test_dead_codes():
             weight.zero_()  # every example has one code
     finding = found(model)["dead_codes"]
     assert finding.numbers["used"] == [1]
+    assert "restart" in finding.fix
+
+
+def test_finite_scalars_have_no_entries_to_restart():
+    model = made("vqvae", quantiser="fsq", hidden=(8,), network="mlp")
+    with torch.no_grad():
+        for weight in model.encoder.parameters():
+            weight.zero_()
+    finding = found(model)["dead_codes"]
+    assert "restart" not in finding.fix
+    assert "fsq_values" in finding.fix
 
 
 def test_effective_draws_against_their_definition(healthy):
@@ -445,3 +493,21 @@ def test_the_command(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == stored
     assert main(["doctor", str(run)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(stored["findings"])
+
+
+def test_a_run_saved_from_python_is_diagnosed_on_the_data_it_is_told(healthy, tmp_path, capsys):
+    model, history = healthy
+    folder = str(vk.save_run(tmp_path / "mine", model, history))
+    np.save(tmp_path / "small.npy", np.zeros((20, 4, 4)))
+    assert main(["doctor", folder]) == 4
+    assert "give --data SOURCE" in capsys.readouterr().err
+    assert main(["doctor", folder, "--data", "digits", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"findings": []}
+    assert main(["doctor", folder, "--data", "digits", "--binarize", "static", "--json"]) == 0
+    assert [f["name"] for f in json.loads(capsys.readouterr().out)["findings"]] != []
+    for words, status, said in (
+        (["--binarize", "static"], 2, "--binarize: says how to read other data; give --data SOURCE too"),
+        (["--data", str(tmp_path / "small.npy")], 3, "of shape (1, 4, 4), and the run's model is for"),
+    ):
+        assert main(["doctor", folder, *words]) == status
+        assert said in capsys.readouterr().err

@@ -15,8 +15,10 @@ from vaekit.cli.main import main
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation import active_units, aggregate_posterior, codes, evaluate, probes
 from vaekit.evaluation.disentanglement import mig
+from vaekit.evaluation.estimate import share_of
 from vaekit.evaluation.examples import per_example
 from vaekit.evaluation.figures import Question
+from vaekit.evaluation.probes import raw_probes
 from vaekit.evaluation.quality import sample_figures
 from vaekit.evaluation.samples import nearest
 
@@ -64,6 +66,38 @@ def test_what_cannot_be_is_refused_before_the_figures(model, monkeypatch):
         evaluate(full, DIGITS, gap_rows=3)
     with pytest.raises(UsageError, match="expected a continuous code with a prior density, got VQVAE"):
         evaluate(quantised, DIGITS, annealed_rows=3)
+    with pytest.raises(UsageError, match="that of VQVAE is none; leave them out"):
+        evaluate(quantised, DIGITS, gap_rows=3)
+    codeless = vk.models.vae(DIGITS.schema, latent_dim=2, hidden=(8,))
+    codeless.latent_dim = 0
+    for asked in ({"gap_rows": 3}, {"annealed_rows": 3}):
+        with pytest.raises(UsageError, match=r"has no code, so its log p\(x\) is exact"):
+            evaluate(codeless, DIGITS, **asked)
+
+
+def test_a_factorvae_is_annealed_as_its_vae():
+    model = vk.models.factorvae(DIGITS.schema, latent_dim=2, hidden=(8,))
+    options = {"chains": 2, "temperatures": 3, "leapfrog": 2}
+    both = [vk.evaluation.annealed_log_weights(m, DIGITS.test.head(2), **options) for m in (model, model.vae)]
+    assert torch.equal(*both)
+    found = vk.evaluation.bidirectional(model, n=2, **options)
+    assert found == vk.evaluation.bidirectional(model.vae, n=2, **options)
+
+
+def test_one_row_has_no_standard_error(model):
+    assert active_units(model, DIGITS.test.head(1)).standard_error is None
+    assert active_units(model, DIGITS.test.head(2)).standard_error is not None
+    assert share_of(np.array([True]), "accuracy", "").standard_error is None
+
+
+def test_a_share_of_all_rows_is_not_certain():
+    """Agresti & Coull: two hits and two misses are added."""
+    every, some = share_of(np.ones(20, dtype=bool), "accuracy", ""), share_of(torch.arange(100) < 30, "accuracy", "")
+    assert (every.value, some.value) == (1.0, 0.3)
+    assert every.standard_error == pytest.approx(math.sqrt(22 / 24 * 2 / 24 / 24))
+    assert some.standard_error == pytest.approx(math.sqrt(32 / 104 * 72 / 104 / 104))
+    data = replace(DIGITS, test=DIGITS.test.head(5))
+    assert all(probe.standard_error > 0 for probe in raw_probes(data).values())
 
 
 def test_gaps_annealing_and_the_two_sample_test_come_when_asked_for(model):
@@ -364,3 +398,30 @@ def test_samples_of_one_mode_have_an_error_that_knows_it():
     share = one["nearer_to_training"]
     assert abs(share.value - 0.5) > 0.3
     assert share.standard_error > 0.2
+
+
+@pytest.mark.parametrize("figure", [vk.evaluation.elbo, vk.evaluation.log_likelihood])
+@pytest.mark.parametrize(
+    ("schema", "likelihood", "rows", "match"),
+    [
+        (
+            vk.Schema("vector", (3,), levels=17),
+            "auto",
+            torch.arange(12.0).reshape(4, 3),
+            "not on the 17 levels from 0 to 1",
+        ),
+        (vk.Schema("vector", (3,), levels=2), "bernoulli", torch.full((4, 3), 0.3), "not on the 2 levels"),
+        (vk.Schema("vector", (3,)), "continuous-bernoulli", torch.full((4, 3), -40.0), "not between 0 and 1"),
+        (vk.Schema("vector", (3,), low=-5.0), "gaussian", torch.full((4, 3), math.nan), "not finite"),
+        (
+            vk.Schema("vector", (3,), low=-5.0),
+            "gaussian",
+            torch.zeros(4, 2),
+            r"expected examples of shape \(3,\), got \(2,\)",
+        ),
+    ],
+)
+def test_rows_that_are_no_examples_have_no_likelihood(figure, schema, likelihood, rows, match):
+    model = vk.models.vae(schema, latent_dim=2, hidden=(4,), likelihood=likelihood)
+    with pytest.raises(vk.errors.DataError, match=match):
+        figure(model, rows)

@@ -206,6 +206,15 @@ def test_elbo_and_iwae_bound_log_z():
     assert bounds[0] < bounds[1] - 1 < bounds[2] - 2 < LOG_Z
 
 
+def test_evidence_needs_no_gradient_of_q():
+    from vaekit.inference.fitting import _evidence
+    from vaekit.inference.target import Target
+
+    module = vk.inference.fit(lambda z: -z.square().sum(-1) / 2, dim=2, steps=50, evaluation_samples=10).module
+    target = Target(module, lambda z: -z.square().sum(-1) / 2, bounded_below=True)
+    assert math.isfinite(_evidence(target, 10)[1].value)
+
+
 def test_an_objective_may_take_the_place_of_the_divergence():
     """A tighter bound is less afraid of q's tails: its optimum is wider than that of the ELBO."""
     widths = []

@@ -24,6 +24,7 @@ LAYERS = [
     "training",
     "evaluation",
     "inference",
+    "records",
     "runs",
     "estimators",
     "report",

@@ -292,7 +292,7 @@ def test_accuracy_is_of_rows_with_a_label():
     wrong = (labels + (torch.arange(9) < 2)) % 3
     found = class_accuracy(model, replace(right, labels=torch.where(torch.arange(9) < 7, wrong, -1)))
     assert (found.value, found.n) == (pytest.approx(5 / 7), 7)
-    assert found.standard_error == pytest.approx(math.sqrt(5 / 7 * 2 / 7 / 7))
+    assert found.standard_error == pytest.approx(math.sqrt(7 / 11 * 4 / 11 / 11))
     assert_close(class_probabilities(model, right), tensor(np.exp(JOINT) / np.exp(JOINT).sum(1, keepdims=True)))
     for rows in (tensor(X), replace(right, labels=torch.full((9,), -1))):
         with pytest.raises(vk.errors.DataError, match="no labels"):

@@ -121,3 +121,12 @@ def test_the_command_refuses_before_a_folder_is_made(tmp_path, capsys):
     assert main(["rate-distortion", "digits", "--out", str(out)]) != 0
     assert "exists already; choose another --out" in capsys.readouterr().err
     assert [file.name for file in out.iterdir()] == ["mine.txt"]
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path, capsys):
+    out = tmp_path / "rr" / "b"
+    (tmp_path / "lines.txt").write_text("a few words\n" * 40)
+    for source, options in (("nothere.npy", []), ("digits", ["--latent-dim", "0"]), (tmp_path / "lines.txt", [])):
+        assert main(["rate-distortion", str(source), "--betas", "1,2", "--out", str(out), *options]) in (2, 3)
+        assert len(capsys.readouterr().err.splitlines()) == 1
+        assert not out.parent.exists()

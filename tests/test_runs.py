@@ -62,6 +62,11 @@ def flip(path):
     path.write_bytes(content)
 
 
+def as_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
 def change(path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
@@ -82,11 +87,40 @@ def change(path, **values):
         (lambda f: (f / "status.json").write_text("nonsense"), r"status\.json"),
         (lambda f: (f / "config.yaml").write_text("a: [1"), r"config\.yaml"),
         (lambda f: (f / "metrics.jsonl").write_text("nonsense\n{}\n"), r"metrics\.jsonl: line 1"),
+        (
+            lambda f: change(f / "model" / "model.json", arguments={"latent_dim": 7, "hidden": [16]}),
+            "size mismatch for .*shape",
+        ),
+        (lambda f: change(f / "model" / "model.json", arguments=[1]), r"model\.json: arguments: expected an object"),
+        (lambda f: change(f / "model" / "model.json", schema={"shape": 3}), r"model\.json: schema: shape: expected"),
+        (lambda f: (f / "data.json").write_text('{"splits": 3}'), r"data\.json: splits: expected an object, got 3"),
+        (lambda f: (f / "data.json").write_text('{"splits": {"test": 3}}'), r"data\.json: splits: test: expected"),
+        (lambda f: (f / "data.json").write_text('{"splits": {"test": {}}}'), r"data\.json: splits: test: n: expected"),
+        (
+            lambda f: (f / "config.yaml").write_text("seed: abc"),
+            r"config\.yaml: seed: expected a whole number, got 'abc'",
+        ),
+        (lambda f: (f / "config.yaml").write_text("source: [1]"), r"config\.yaml: source: expected text"),
+        (lambda f: (f / "config.yaml").write_text("beta: abc"), r"config\.yaml: beta: expected a number"),
+        (lambda f: (f / "metrics.jsonl").write_text("[1]\n{}\n"), r"metrics\.jsonl: line 1: expected an object"),
+        (lambda f: (f / "metrics.jsonl").write_text('{"a": "b"}\n'), r"metrics\.jsonl: line 1: a: expected a number"),
+        (lambda f: as_a_folder(f / "metrics.jsonl"), r"metrics\.jsonl: cannot be read"),
+        (lambda f: (f / "evaluation.json").write_text('{"elbo": 3}'), r"evaluation\.json: elbo: expected an object"),
+        (lambda f: change(f / "evaluation.json", elbo={"samples": "x"}), r"evaluation\.json: elbo: samples: expected"),
+        (lambda f: change(f / "evaluation.json", kl_per_dim=[{"value": "x"}]), r"kl_per_dim: value: expected a number"),
     ],
 )
 def test_damage_is_named(folder, damage, message):
     damage(folder)
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=message) as told:
+        vk.load_run(folder)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_weights_that_are_not_finite_are_named_with_their_file(folder, model):
+    next(model.parameters()).detach().view(-1)[0] = torch.inf
+    runs.save_model(model, folder / "model")
+    with pytest.raises(RunError, match=r"run/model/model\.safetensors: weight .* is not finite; train it again"):
         vk.load_run(folder)
 
 

@@ -498,6 +498,7 @@ def test_sampling_has_the_shape_asked_for_and_leaves_word_dropout_out():
         (lambda q: make_softmax("half", 4, 6), "softmax 'half': expected full or adaptive"),
         (lambda q: make_softmax("adaptive", 4, 6, nn.Embedding(6, 4)), "softmax adaptive: .* cannot be tied"),
         (lambda q: make_softmax("adaptive", 3, 6), "softmax adaptive: a decoder of width 3; expected at least 4"),
+        (lambda q: make_softmax("adaptive", 4, 4), "softmax adaptive: 4 tokens make no clusters; expected at least 5"),
     ],
 )
 def test_wrong_wishes_are_refused(call, message):

@@ -603,7 +603,7 @@ def test_evaluation_says_that_there_is_a_bound_and_no_more(fitted):
     assert estimate.value == pytest.approx(figures["elbo"].value, rel=1e-6)
 
 
-def test_the_command_trains_reports_and_encodes(tmp_path):
+def test_the_command_trains_reports_and_encodes(tmp_path, capsys):
     generator = np.random.default_rng(0)
     images = (generator.random((90, 8, 8)) < np.linspace(0.1, 0.9, 8)).astype(np.uint8) * 255
     np.save(tmp_path / "x.npy", images)
@@ -615,6 +615,8 @@ def test_the_command_trains_reports_and_encodes(tmp_path):
     assert 'id="codebook"' in page
     assert 'id="traversals"' not in page
     assert "prior that was fitted to the codes afterwards" in page
+    assert main(["score", run, source]) == 0
+    assert "90 rows, bound -" in capsys.readouterr().err
     assert main(["encode", run, source, "--out", str(tmp_path / "codes.npz")]) == 0
     with np.load(tmp_path / "codes.npz") as found:
         model = vk.load_run(run).model

@@ -49,6 +49,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             raise
 
 
+def check_writable(path: Path) -> None:
+    """Raise StorageError where no file can be made in the folder of `path`, or where that folder would be made."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with disk_errors(path), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

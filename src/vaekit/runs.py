@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -33,6 +34,7 @@ from vaekit.data import Schema
 from vaekit.errors import RunError, VaekitError
 from vaekit.files import disk_errors, write_atomically, write_json, write_text
 from vaekit.models import Model, make_model, origin_of
+from vaekit.records import check_config, check_data, check_description, check_evaluation, check_record
 from vaekit.training.history import Record
 
 _FORMAT = 1
@@ -65,8 +67,15 @@ def load_run(path: str | Path) -> Run:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder; `vaekit train` makes one")
     model = load_model(folder / "model")
-    optional = {name: read_json(folder / f"{name}.json", {}) for name in ("data", "status", "evaluation")}
-    return Run(folder, model, read_config(folder), history=read_history(folder), **optional)
+    return Run(
+        folder,
+        model,
+        config=read_config(folder),
+        data=read_data(folder),
+        status=read_json(folder / "status.json", {}),
+        history=read_history(folder),
+        evaluation=read_evaluation(folder),
+    )
 
 
 def save_run(path: str | Path, model: Model, history: Any = (), evaluation: dict[str, Any] | None = None) -> Path:
@@ -107,7 +116,7 @@ def save_model(model: Model, folder: Path) -> None:
 
 def load_model(folder: Path) -> Model:
     """The model of a `model/` folder, in evaluation mode. Raises RunError where it is absent, damaged or of another kind."""
-    description = read_json(folder / "model.json")
+    description = check_description(read_json(folder / "model.json"), folder / "model.json")
     if description.get("format") != _FORMAT:
         raise RunError(
             f"{folder / 'model.json'}: format {description.get('format')!r} is not {_FORMAT}; use the vaekit that wrote it"
@@ -116,8 +125,8 @@ def load_model(folder: Path) -> Model:
         schema = Schema.from_json(description["schema"])
         model = make_model(description["recipe"], schema, description["arguments"])
         checksum = description["weights"]["sha256"]
-    except (KeyError, TypeError, VaekitError) as error:
-        raise RunError(f"{folder / 'model.json'}: cannot be used ({error})") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, VaekitError) as error:
+        raise RunError(f"{folder / 'model.json'}: cannot be used ({_in_a_line(error)})") from error
     file = folder / _WEIGHTS
     try:
         content = file.read_bytes()
@@ -127,8 +136,19 @@ def load_model(folder: Path) -> Model:
         dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), None)
         (model if dtype is None else model.to(dtype)).load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise RunError(f"{file}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        raise RunError(f"{file}: cannot be loaded ({_in_a_line(error)})") from error
+    for name, value in model.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise RunError(f"{file}: weight {name} is not finite; train it again")
     return model.eval()
+
+
+def _in_a_line(error: Exception) -> str:
+    """The first line of an error; the second where the first is a heading, as torch's of weights that do not fit."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
 
 
 def read_json(path: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -157,7 +177,19 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RunError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected options, one a line")
-    return content
+    return check_config(content, path)
+
+
+def read_data(folder: Path) -> dict[str, Any]:
+    """Source, schema and fingerprints in a run's data.json, empty where there is none."""
+    path = folder / "data.json"
+    return check_data(read_json(path, {}), path)
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """The figures in a run's evaluation.json, empty where there is none."""
+    path = folder / "evaluation.json"
+    return check_evaluation(read_json(path, {}), path)
 
 
 def write_config(folder: Path, options: dict[str, Any]) -> None:
@@ -181,14 +213,18 @@ def read_history(folder: Path) -> list[Record]:
     if not path.exists():
         return []
     records: list[Record] = []
-    lines = path.read_text("utf-8", errors="replace").splitlines()
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError as error:
             if number == len(lines):
                 break
             raise RunError(f"{path}: line {number} is damaged ({error})") from error
+        records.append(check_record(record, path, number))
     return records
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from jsonargparse import Namespace
 
-from vaekit.cli.options import Parser, keywords_of, make_parser
+from vaekit.cli.options import Parser, add_options, keywords_of, make_parser
 from vaekit.cli.texts import given_decoding, warn_of_losses
 from vaekit.data import Dataset, Split, load
 from vaekit.data.conform import Part, load_rows
 from vaekit.data.sentences import Sentences
 from vaekit.data.text import text_rows
 from vaekit.errors import DataError, RunError, UsageError
-from vaekit.files import write_atomically
+from vaekit.files import check_writable, write_atomically
 from vaekit.models import origin_of
 from vaekit.runs import Run, write_arrays
 
@@ -56,12 +56,14 @@ def sentences_option(parser: Parser) -> None:
 
 
 def output_path(out: str, overwrite: bool, endings: tuple[str, ...], option: str = "--out") -> Path:
-    """The file to write. Raises UsageError on another ending, RunError where it is there already."""
+    """The file to write. Raises UsageError on another ending, RunError where it is there already, StorageError
+    where it cannot be written: all of it before the work of making its content."""
     path = Path(out)
     if path.suffix.lower() not in endings:
         raise UsageError(f"{option} {out}: expected a file ending in {', '.join(endings)}")
     if path.exists() and (not overwrite or path.is_dir()):
         raise RunError(f"{out}: exists already; choose another {option}, or say --overwrite to replace it")
+    check_writable(path)
     return path
 
 
@@ -86,6 +88,38 @@ def own_data(run: Run) -> Dataset:
             f"{run.config['source']}: the {changed[0]} rows are not those of the run "
             f"({kept[changed[0]]['n']} then, {now[changed[0]]['n']} now, or other values); give the old data, or --data"
         )
+    return data
+
+
+def source_options(parser: Parser) -> None:
+    """Add --data and what `load` may be told of it, all None where they are not given."""
+    parser.add_argument(
+        "--data",
+        type=str | None,
+        default=None,
+        metavar="SOURCE",
+        help="other data (default: what the run was trained on)",
+    )  # type: ignore[arg-type]
+    add_options(parser, load, "how to read --data, as in training", defaults=dict.fromkeys(_LOAD))
+
+
+def asked_data(run: Run, options: Namespace) -> Dataset:
+    """The source of `source_options` with its splits, else the run's own. Raises DataError where it is not of its form."""
+    given = {key: options[key] for key in _LOAD if options[key] is not None}
+    if options.data is None:
+        if given:
+            raise UsageError(
+                f"--{next(iter(given)).replace('_', '-')}: says how to read other data; give --data SOURCE too"
+            )
+        return own_data(run)
+    data, schema = load(options.data, **given), origin_of(run.model).schema
+    if (data.schema.kind, data.schema.shape) != (schema.kind, schema.shape):
+        raise DataError(
+            f"{options.data}: is {data.schema.kind} data of shape {data.schema.shape}, and the run's model is for "
+            f"{schema.kind} data of shape {schema.shape}; give what it was trained on"
+        )
+    if data.schema.vocabulary != schema.vocabulary:
+        raise DataError(f"{options.data}: its vocabulary is not that of the run's model; give what it was trained on")
     return data
 
 

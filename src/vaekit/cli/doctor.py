@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vaekit.cli.common import own_data, run_parser
+from vaekit.cli.common import asked_data, run_parser, source_options
 from vaekit.cli.options import parse
 from vaekit.cli.tables import console, print_json
 from vaekit.evaluation import Finding, diagnose
@@ -14,12 +14,13 @@ from vaekit.runs import load_run
 def run(arguments: list[str]) -> int:
     """Say what is wrong with a run. Returns the exit status, 0 whatever was found."""
     parser = run_parser("doctor", "RUN", "What is wrong with a run, each finding with its number, its cause and a fix.")
+    source_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
     options = parse(parser, arguments)
     found = load_run(options.run)
     findings = diagnose(
         found.model,
-        own_data(found),
+        asked_data(found, options),
         history=found.history,
         config=found.config,
         evaluation=found.evaluation,

@@ -44,7 +44,25 @@ def height_width(value: Any) -> int | tuple[int, int] | None:
     return parts[0] if len(parts) == 1 else (parts[0], parts[1])
 
 
+_SEED = "expected a whole number from 0 to 2**63 - 1"
+
+
+def seed_number(value: Any) -> int:
+    """A seed, as every random generator in use takes it.
+
+    >>> seed_number("7")
+    7
+    """
+    text = str(value)
+    if not (text.isdecimal() and int(text) < 2**63):
+        raise ValueError(f"{_SEED}, got {value}")
+    return int(text)
+
+
 _BY_NAME: dict[str, Any] = {
+    "seed": seed_number,
+    "split_seed": seed_number,
+    "binarize_seed": seed_number,
     "hidden": sizes,
     "latent_dims": sizes,
     "image_size": height_width,
@@ -65,12 +83,13 @@ class Parser(ArgumentParser):
         """Raise UsageError in the words of the command line."""
         text = " ".join(" ".join(line.strip(" -") for line in str(message).splitlines()).split())
         text = re.sub(r'Parser key "(\w+)": ', lambda m: f"--{m[1].replace('_', '-')}: ", text)
-        text = re.sub(r"Does not validate against .*? Errors: (Expected a .*?\]?>?) Expected a .*? Given value: (.*)",
+        text = re.sub(r"Does not validate against .*? Errors: (Expected a .*?\]?>?)(?:\. Got value: .*?)? Expected a .*? Given value: (.*)",
                       r"\1. Got value: \2", text)  # fmt: skip
         text = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", r"expected one of \1; got \2", text)
         text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (.*)", r"expected \1, got \2", text)
         union = r"Does not validate against any of the Union subtypes .*?Expected a <class '(\w+)'>.*Given value: (.*)"
         text = re.sub(union, r"expected \1, got \2", text)
+        text = re.sub(r"invalid seed_number value: '?(.*?)'?$", rf"{_SEED}, got \1", text)
         text = re.sub(r"invalid \w+ value: (.*)", r"cannot be \1", text.removeprefix("argument "))
         raise UsageError(f"{text[:300]} (`{self.prog} --help` lists the options)") from ex
 

@@ -20,7 +20,7 @@ from vaekit.cli.tables import console, print_json, shown
 from vaekit.cli.workplace import free, short
 from vaekit.errors import RunError, UsageError
 from vaekit.evaluation.rate_distortion import check_betas, check_rate
-from vaekit.files import disk_errors, write_json
+from vaekit.files import write_json
 from vaekit.models import RECIPES
 from vaekit.objectives import OBJECTIVES
 from vaekit.report.rate_distortion import write_curve
@@ -110,9 +110,7 @@ def _folder(out: str | None, source: str) -> Path:
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: exists already; choose another --out or remove it first")
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder  # the first run makes it, once data and options are known to be right
 
 
 def _point(beta: float, rest: list[str], folder: Path) -> dict[str, Any]:

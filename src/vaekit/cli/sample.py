@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from vaekit.cli.common import out_option, output_path, pictured, run_parser, write_pictures
-from vaekit.cli.options import parse
+from vaekit.cli.options import parse, seed_number
 from vaekit.cli.pictures import grid_picture
 from vaekit.cli.tables import console
 from vaekit.cli.texts import decoding_options, given_decoding, write_lines, writer_of
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
     parser = run_parser("sample", "RUN", "New examples: codes from the prior, decoded.")
     parser.add_argument("-n", "--number", type=int, default=64, help="how many (default: 64)")
     parser.add_argument("--noise", action="store_true", help="draw x from p(x|z) instead of taking its mean")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the draws (default: 0)")
     parser.add_argument(
         "--condition",
         type=str | None,

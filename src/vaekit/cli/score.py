@@ -12,7 +12,7 @@ import numpy as np
 
 from vaekit.cli.columns import ENDINGS, write_columns
 from vaekit.cli.common import other_rows, output_path, part_option, run_parser
-from vaekit.cli.options import parse
+from vaekit.cli.options import parse, seed_number
 from vaekit.cli.texts import warn_of_losses, write_lines
 from vaekit.data import Split
 from vaekit.data.text import text_rows
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--samples", type=int, default=200, metavar="K", help="draws for each row of a model with a code (default: 200)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the draws (default: 0)")
     kinds = ", ".join(ENDINGS)
     parser.add_argument(
         "--out", type=str | None, default=None, help=f"file to write: {kinds} (default: a table on standard output)"
@@ -96,7 +96,8 @@ def _summary(model: Model, scores: Importance, rows: Split, samples: int, path: 
     mean = _mean(model, scores, samples)
     error = "" if mean.standard_error is None else f" ± {mean.standard_error:.2g}"
     text = io.StringIO()
-    text.write(f"{mean.n:,} rows, log p(x) {mean.value:.2f}{error} nats a row ({mean.estimator}")
+    name = "bound" if model.quantised else "log p(x)"
+    text.write(f"{mean.n:,} rows, {name} {mean.value:.2f}{error} nats a row ({mean.estimator}")
     text.write(f", {mean.samples} draws)" if mean.samples else ")")
     if rows.lengths is not None:
         per_token = -float(scores.log_px.sum()) / float(rows.lengths.sum())

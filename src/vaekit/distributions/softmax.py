@@ -92,6 +92,10 @@ class AdaptiveSoftmax(Softmax):
         super().__init__()
         if width < 4:
             raise UsageError(f"softmax adaptive: a decoder of width {width}; expected at least 4, or softmax full")
+        if size - EOS < 3:
+            raise UsageError(
+                f"softmax adaptive: {size} tokens make no clusters; expected at least {EOS + 3}, or softmax full"
+            )
         self.size, count = size, size - EOS
         cutoffs = sorted({max(1, count // 8), max(2, count // 2)})
         self.clusters = nn.AdaptiveLogSoftmaxWithLoss(width, count, cutoffs, div_value=_NARROWER, head_bias=True)

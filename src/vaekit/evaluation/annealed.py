@@ -19,7 +19,7 @@ number show (a nat at T = 1, a tenth at T = 60 on such a model, with 4,000 chain
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -31,8 +31,9 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.likelihood import Importance, effective_draws, importance_sampling
 from vaekit.evaluation.memory import bytes_per_draw
-from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_likelihood, check_rows, largest
+from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batches, check_examples, check_likelihood, largest
 from vaekit.models.base import LatentModel, Model
+from vaekit.models.factorvae import FactorVAE
 
 
 def annealed_log_weights(
@@ -61,8 +62,8 @@ def annealed_log_weights(
     Raises UsageError for a model without a likelihood or without a continuous code. Neal (2001).
     """
     _check(model, chains, temperatures, leapfrog, start, memory)
-    split, betas, found = check_rows(rows), schedule(temperatures), []
-    assert isinstance(model, LatentModel)
+    split, betas, found = check_examples(model, rows), schedule(temperatures), []
+    model = _played(model)
     with at_rest(model):
         size = _rows_at_a_time(model, largest(model, split), chains, memory)
         for batch in batches(model, split, size):
@@ -151,7 +152,7 @@ def bidirectional(
         "lower", "upper" and "gap", their difference, in nats.
     """
     _check(model, chains, temperatures, leapfrog, start, memory)
-    assert isinstance(model, LatentModel)
+    model = _played(model)
     _check_conditions(model, n, conditions)
     betas, lower, upper = schedule(temperatures), [], []
     with at_rest(model):
@@ -231,11 +232,22 @@ def _how(what: str, start: str, temperatures: int, leapfrog: int) -> str:
 def check_annealed(model: Model) -> None:
     """Raise UsageError for a model whose code has no density that could be annealed."""
     check_likelihood(model, "annealed importance sampling")
-    if not isinstance(model, LatentModel):
+    if not model.latent_dim:
+        raise UsageError("annealed importance sampling: this model has no code, so its log p(x) is exact; leave it out")
+    if model.quantised:
         raise UsageError(
             f"annealed importance sampling: expected a continuous code with a prior density, got {type(model).__name__}; "
             "take elbo"
         )
+    if not isinstance(_played(model), LatentModel):
+        raise UsageError(
+            f"annealed importance sampling: is not made for the code of {type(model).__name__}; take log_likelihood"
+        )
+
+
+def _played(model: Model) -> LatentModel:
+    """The model itself; of a FactorVAE the VAE in it, whose density is its own: the critic only takes part in training."""
+    return cast(LatentModel, model.vae if isinstance(model, FactorVAE) else model)
 
 
 def _check(model: Model, chains: int, temperatures: int, leapfrog: int, start: str, memory: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaekit.errors import DataError, UsageError
-from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.estimate import Estimate, share_of
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.rows import at_rest, batches, check_rows
 from vaekit.models.base import Model
@@ -34,9 +33,7 @@ def class_accuracy(model: Model, rows: Any) -> Estimate:
     found = class_probabilities(model, split).argmax(-1)
     if split.labels is None or not bool(split.labelled.any()):
         raise DataError(f"class_accuracy: the {split.name} rows have no labels")
-    hits = (found == split.labels)[split.labelled].double()
-    value, n = float(hits.mean()), len(hits)
-    return Estimate(value, math.sqrt(value * (1 - value) / n), n, "accuracy", "most probable class under q(y|x)")
+    return share_of((found == split.labels)[split.labelled], "accuracy", "most probable class under q(y|x)")
 
 
 def classified(asked: Question) -> Figures:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from vaekit.evaluation.findings import Case, Finding, standard_error
+from vaekit.evaluation.findings import FEW, Case, Finding, standard_error
 
 
 def warm_up(case: Case) -> Finding | None:
@@ -65,6 +65,8 @@ def overfitting(case: Case) -> Finding | None:
     curve = case.validation_curve
     if case.validation is None or not np.isfinite(curve).any():
         return None
+    if len(case.validation) < FEW:
+        return None  # the standard error of so few rows is itself too uncertain to be multiplied by 3
     train, held = case.train_scores, case.validation_scores
     gap, noise = float(train.mean() - held.mean()), math.hypot(standard_error(train), standard_error(held))
     gained = max(0.0, float(held.mean()) - float(curve[np.isfinite(curve)][0]))

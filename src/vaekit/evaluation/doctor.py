@@ -10,7 +10,8 @@
     likelihood_scale      E |x - E[x|z]|^2 / E Var[x|z] outside [1/4, 4]       Rybkin, Daniilidis & Levine, ICML 2021
     warm_up               the weight of the KL had not arrived when the training ended
     effective_beta        the loss was not minus the ELBO, but a weighted one
-    overfitting           ELBO(train) - ELBO(validation) above 3 s.e. and a quarter of what was gained since the first epoch
+    overfitting           ELBO(train) - ELBO(validation) above 3 s.e. and a quarter of what was gained since the first epoch, of
+                          20 validation rows or more
     underfitting          slope of the last quarter's validation ELBO above 3 s.e., worth more than the ELBO's own s.e.
     dead_codes            codebook entries that occur, below half of what equally frequent entries would show
     importance_sampling   bias (1 / e - 1 / K) / 2 above 0.05 nats, e the median of (sum_k w_k)^2 / sum_k w_k^2   Kong, 1992

@@ -53,6 +53,19 @@ def mean_of(values: Tensor | np.ndarray, unit: str, estimator: str, samples: int
     return Estimate(float(values.mean()), error, n, unit, estimator, samples)
 
 
+def share_of(hits: Tensor | np.ndarray, unit: str, estimator: str) -> Estimate:
+    """The share of hits (n,), each true or false.
+
+    Its standard error is that of Agresti & Coull (The American Statistician, 1998), with two hits and two misses more than were
+    seen: where all were hits, others need not be. One row has none.
+    """
+    seen = torch.as_tensor(hits).double()
+    n, count = len(seen), float(seen.sum())
+    share = (count + 2) / (n + 4)
+    error = math.sqrt(share * (1 - share) / (n + 4)) if n > 1 else None
+    return Estimate(count / n, error, n, unit, estimator)
+
+
 def median_of(values: Tensor | np.ndarray, unit: str, estimator: str, samples: int | None = None) -> Estimate:
     """The median of one value per example; its standard error is half the distance of the quantiles 1/2 -+ 1/(2 sqrt(n)),
     the order statistics that one binomial standard deviation leads to."""

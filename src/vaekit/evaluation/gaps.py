@@ -19,7 +19,7 @@ short of log p(x) in expectation, and the approximation gap with it.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.memory import bytes_per_draw
 from vaekit.evaluation.rows import MEMORY, at_rest, batch_at, check_likelihood, check_rows
 from vaekit.models.base import Model
+from vaekit.models.recipes import Origin
 
 _DRAWS = 8
 """Draws of z for each example in a step of the search."""
@@ -61,7 +62,7 @@ def gaps(
         "approximation_gap", "amortisation_gap" and "inference_gap", with standard errors over rows. The search knows no
         bounds on the log-variance, the encoder does.
 
-    Raises UsageError for a model without a likelihood or whose posterior is no diagonal Gaussian.
+    Raises UsageError for a model without a likelihood or a code, or whose posterior is no diagonal Gaussian.
     """
     check_gaps(model, rows)
     for name, value in (("most", most), ("steps", steps), ("samples", samples)):
@@ -87,11 +88,18 @@ def gaps(
 
 
 def check_gaps(model: Model, rows: Any) -> None:
-    """Raise UsageError for a model without a likelihood or whose posterior is no diagonal Gaussian."""
+    """Raise UsageError for a model without a likelihood or a code, or whose posterior is no diagonal Gaussian."""
     check_likelihood(model, "gaps")
+    if not model.latent_dim:
+        raise UsageError("gaps: this model has no code, so its log p(x) is exact; leave them out")
     with at_rest(model):
         batch = batch_at(model, check_rows(rows), slice(0, 1))
-        _diagonal(model.posterior(batch.x, batch.c))
+        q = model.posterior(batch.x, batch.c)
+    if not _is_diagonal(q):
+        origin = getattr(model, "origin", None)
+        offered = isinstance(origin, Origin) and "posterior" in origin.arguments
+        advice = "take posterior diagonal" if offered else f"that of {type(model).__name__} is none; leave them out"
+        raise UsageError(f"gaps: needs a diagonal Gaussian posterior; {advice}")
 
 
 def gaps_of_some(asked: Question) -> Figures:
@@ -117,7 +125,9 @@ def best_gaussian(model: Model, batch: Batch, q: Distribution, *, steps: int = 5
 
     No parameter of the model moves or gathers a gradient. Raises UsageError where q is no diagonal Gaussian.
     """
-    base = _diagonal(q)
+    if not _is_diagonal(q):
+        raise UsageError("best_gaussian: expected a diagonal Gaussian to begin with")
+    base = q.base_dist
     mean, log_variance = (t.detach().clone().requires_grad_() for t in (base.loc, 2 * base.scale.log()))
     adam = torch.optim.Adam([mean, log_variance], lr=_RATE)
     seeded = RowSeeded(q, row_seeds(batch.x, seed))
@@ -132,11 +142,9 @@ def best_gaussian(model: Model, batch: Batch, q: Distribution, *, steps: int = 5
     return _gaussian(mean.detach(), log_variance.detach())
 
 
-def _diagonal(q: Distribution) -> Normal:
-    """The independent Gaussians that q is. Raises UsageError where it is none."""
-    if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal) and q.reinterpreted_batch_ndims == 1):
-        raise UsageError("gaps: needs a diagonal Gaussian posterior; take posterior diagonal")
-    return q.base_dist
+def _is_diagonal(q: Distribution) -> TypeGuard[Independent]:
+    """Whether q is independent Gaussians, one for each dimension of a code."""
+    return isinstance(q, Independent) and isinstance(q.base_dist, Normal) and q.reinterpreted_batch_ndims == 1
 
 
 def _gaussian(mean: Tensor, log_variance: Tensor) -> Distribution:

@@ -77,7 +77,8 @@ def active_units(model: Model, rows: Any, *, threshold: float = ACTIVE) -> Estim
     what = f"variance of the posterior mean over the {split.name} rows above {threshold:g}"
     how = what if model.has_likelihood else f"{what} of the largest"
     count = float(len(active_of(model, z, threshold)))
-    return Estimate(count, _bootstrap_error(z.double().numpy(), above), len(z), "dimensions", how)
+    error = _bootstrap_error(z.double().numpy(), above) if len(z) > 1 else None
+    return Estimate(count, error, len(z), "dimensions", how)
 
 
 def active_dimensions(model: Model, rows: Any, *, threshold: float = ACTIVE) -> list[int]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from vaekit.evaluation.codebook import usage, vocabulary
+from vaekit.evaluation.codebook import Quantised, usage, vocabulary
 from vaekit.evaluation.findings import Case, Finding, listed
 from vaekit.evaluation.likelihood import MOST_BIAS, bias_of
 from vaekit.evaluation.repeating import nearer_to_training, unit_of
 from vaekit.evaluation.rows import batch_at, seeded_posterior
+from vaekit.models.base import Model
+from vaekit.networks.fsq import FiniteScalar
 
 
 def dead_codes(case: Case) -> Finding | None:
@@ -30,6 +33,18 @@ def dead_codes(case: Case) -> Finding | None:
         "dead_codes",
         {"used": used, "size": float(size), "expected": expected},
         f"only {listed(used)} of {size:,} codebook entries occur, where {expected:.0f} would if all were equally frequent",
+        *_unused(case.model),
+    )
+
+
+def _unused(model: Model) -> tuple[str, str]:
+    """Cause and fix of codebook entries that do not occur: learned vectors can be moved, rounded numbers cannot."""
+    if isinstance(cast(Quantised, model).quantiser, FiniteScalar):
+        return (
+            "the numbers that the encoder rounds keep to a few of their values",
+            "take fewer values or dimensions (fsq_values, latent_dim), which make a smaller codebook, or a lower learning rate",
+        )
+    return (
         "entries that no code came near were never moved",
         "restart dead entries and start them from the data, take a smaller codebook or a lower learning rate",
     )

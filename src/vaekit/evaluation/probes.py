@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from vaekit.data import Dataset, Split
-from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.estimate import Estimate, share_of
 from vaekit.evaluation.latent import codes
 from vaekit.models.base import Model
 
@@ -73,7 +72,6 @@ def _hits(name: str, seen: np.ndarray, labels: np.ndarray, unseen: np.ndarray, t
 
 
 def _accuracy(hits: np.ndarray, name: str, fitted: int, of: str, known: bool) -> Estimate:
-    value, n = float(hits.mean()), len(hits)
     kind = "logistic regression" if name == "linear_probe" else "5 nearest neighbours"
     how = f"{kind} on {of}, fitted to {fitted} training rows{', asked of training rows' if known else ''}"
-    return Estimate(value, math.sqrt(value * (1 - value) / n), n, "accuracy", how)
+    return share_of(hits, "accuracy", how)

@@ -17,6 +17,7 @@ from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.findings import ROWS, Case, Finding, listed
 from vaekit.evaluation.latent import active_of, codes, kl_per_dim
 from vaekit.evaluation.rows import batch_at
+from vaekit.models.aae import AAE
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
 from vaekit.priors import SecondStage
@@ -100,7 +101,8 @@ def aggregate_posterior(case: Case) -> Finding | None:
     batch = batch_at(case.model, case.train, slice(None))
     z = case.model.posterior(*batch).sample().double().flatten(1)
     stage, prior_codes = (getattr(case.model, name, None) for name in ("second_stage", "prior_codes"))
-    if isinstance(stage, SecondStage) and bool(stage.fitted):
+    staged = isinstance(stage, SecondStage) and bool(stage.fitted)
+    if isinstance(stage, SecondStage) and staged:
         p = stage().sample(torch.Size((ROWS,))).double().flatten(1)
     elif prior_codes is not None:
         p = prior_codes(len(z) if batch.c is not None else ROWS, batch.c).double().flatten(1)
@@ -120,8 +122,27 @@ def aggregate_posterior(case: Case) -> Finding | None:
         f"the codes of the data are not where samples are drawn in {len(off)} of {z.shape[1]} dimensions ({listed(off)}): in "
         f"dimension {worst} the mean is {float(shift[worst]):+.2f} standard deviations off and the variance "
         f"{float(ratio[worst].exp()):.2g} times the prior's, so samples will be bad",
-        "the KL is too weak for the code to fill the prior, or the training was too short",
-        "train longer or with beta nearer 1, learn the prior (prior vamp, mixture or flow) or fit a second_stage",
+        *_off_prior(case.model, staged),
+    )
+
+
+def _off_prior(model: Model, staged: bool) -> tuple[str, str]:
+    """Cause and fix where codes are not where the prior is, of what the model has: a second stage, a critic of codes, a KL."""
+    if staged:
+        return "the second_stage does not have the shape of the codes", "take the other second_stage (mixture or flow)"
+    if isinstance(model, AAE):
+        return (
+            "the critic of codes has not brought them to the prior, or the training was too short",
+            "train longer, with a larger game_learning_rate or a wider critic (critic_width)",
+        )
+    cause = "the KL is too weak for the code to fill the prior, or the training was too short"
+    if not model.has_likelihood:
+        return cause, "train longer"
+    origin = getattr(model, "origin", None)
+    offered = origin.arguments if isinstance(origin, Origin) else ("prior", "second_stage")
+    ways = {"prior": "learn the prior (prior vamp, mixture or flow)", "second_stage": "fit a second_stage"}
+    return cause, ", or ".join(
+        ["train longer or with beta nearer 1", *(w for name, w in ways.items() if name in offered)]
     )
 
 
@@ -230,7 +251,8 @@ def _information(case: Case) -> list[float] | None:
         return None
     mean, variance = q.loc.double(), q.scale.double().square()
     whole = variance.mean(0) + mean.var(0, correction=0)
-    return [float(d) for d in (whole.log() - variance.log().mean(0)) / 2]
+    told = (whole.log() - variance.log().mean(0)) / 2
+    return [float(d) for d in told.clamp_min(0)]  # at least 0, by Jensen, but for the rounding
 
 
 def _beyond(model: Model, x: Tensor) -> Tensor:

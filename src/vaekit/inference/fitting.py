@@ -167,7 +167,7 @@ def _evidence(target: Target, count: int) -> tuple[Estimate, Estimate, float]:
     """ELBO, log Z and effective sample size from `count` draws of q."""
     q = target.posterior(torch.empty(1, 0))
     z = q.sample(torch.Size((count,)))
-    log_w = (checked(target._log_density[0], z, bounded_below=False) - q.log_prob(z)).double().cpu()
+    log_w = (checked(target._log_density[0], z, bounded_below=False) - q.log_prob(z)).detach().double().cpu()
     log_z = torch.logsumexp(log_w, 0) - math.log(count)
     w = (log_w - log_z).exp()  # of mean 1, so that its standard error is that of log Z
     error = float(w.std(correction=1)) / math.sqrt(count)

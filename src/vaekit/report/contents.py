@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from vaekit.errors import RunError
+from vaekit.records import check_description, check_findings
 from vaekit.report.words import finite
-from vaekit.runs import read_arrays, read_config, read_history, read_json
+from vaekit.runs import read_arrays, read_config, read_data, read_evaluation, read_history, read_json
 
 Arrays = dict[str, np.ndarray]
 _SIGNS = ("config.yaml", "status.json", "metrics.jsonl", "evaluation.json", "model/model.json")
@@ -167,15 +168,19 @@ def read_contents(folder: Path) -> Contents:
     if not any((folder / name).exists() for name in _SIGNS):
         raise RunError(f"{folder}: holds no files of a run; give the folder that `vaekit train` wrote")
     gallery, texts = (folder / "figures" / name for name in ("gallery.npz", "texts.json"))
-    names = ("environment", "data", "status", "evaluation", "findings")
+    description, findings = folder / "model" / "model.json", folder / "findings.json"
     return Contents(
         folder,
         config=read_config(folder),
-        description=read_json(folder / "model" / "model.json", {}),
-        history=[record for record in read_history(folder) if isinstance(record, dict)],
+        environment=read_json(folder / "environment.json", {}),
+        data=read_data(folder),
+        status=read_json(folder / "status.json", {}),
+        evaluation=read_evaluation(folder),
+        description=check_description(read_json(description, {}), description),
+        history=read_history(folder),
         arrays=_usable(read_arrays(gallery)) if gallery.exists() else {},
         texts=read_json(texts, {}),
-        **{name: read_json(folder / f"{name}.json", {}) for name in names},
+        findings=check_findings(read_json(findings, {}), findings),
     )
 
 

@@ -36,9 +36,8 @@ def _data(contents: Contents) -> list[tuple[str, str]]:
     schema, source = contents.schema, contents.data.get("source")
     rows = [("source", contents.source)]
     for name, split in (contents.data.get("splits") or {}).items():
-        if isinstance(split, dict):
-            digest = f", SHA-256 {str(split['sha256'])[:12]}…" if split.get("sha256") else ""
-            rows.append((f"{name} split", f"{count(split.get('n') or 0, 'example')}{digest}"))
+        digest = f", SHA-256 {str(split['sha256'])[:12]}…" if split.get("sha256") else ""
+        rows.append((f"{name} split", f"{count(split['n'], 'example')}{digest}"))
     if contents.shape:
         rows.append(
             ("shape of an example", contents.form if contents.examples == "sentence" else _sides(contents.shape))

@@ -180,7 +180,7 @@ _TOLD = ("posterior_collapse", "unused_dimensions", "overfitting", "warm_up", "e
 
 def _doctor(contents: Contents) -> list[Finding]:
     """What the doctor found at the end of the training, beside what is said already."""
-    found = [f for f in contents.findings.get("findings", []) if isinstance(f, dict) and f.get("name") not in _TOLD]
+    found = [f for f in contents.findings.get("findings", []) if f.get("name") not in _TOLD]
     return [
         Finding(
             f"{_begun(f.get('what'))}. {_begun(f.get('fix'))}.",
