@@ -15,10 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.distributions import Categorical, Distribution
+from torch.distributions import Distribution
 
 from vaekit.conditional import Parametric
-from vaekit.distributions.gaussian_mixture import mixture
 from vaekit.priors import VampPrior
 
 
@@ -38,11 +37,6 @@ def lagging(prior: VampPrior, encoder: Parametric, every: int) -> Callable[[], D
         else:
             raw = held
         calls += 1
-        return _mixture(encoder.family(raw))
+        return prior.mixed(encoder.family(raw))
 
     return make
-
-
-def _mixture(parts: Distribution) -> Distribution:
-    weights = Categorical(logits=torch.zeros(parts.batch_shape), validate_args=False)
-    return mixture(weights, parts)

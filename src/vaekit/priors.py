@@ -145,7 +145,11 @@ class VampPrior(Laborious):
             parts = encoder(u, c.unsqueeze(1).expand(-1, u.shape[1], *c.shape[1:]))
         else:
             parts = encoder(u)
-        weights = CategoricalDistribution(logits=u.new_zeros(parts.batch_shape), validate_args=False)
+        return self.mixed(parts)
+
+    def mixed(self, parts: Distribution) -> Distribution:
+        """1/M sum_m of M posteriors, the last batch dimension of `parts`."""
+        weights = CategoricalDistribution(logits=self.raw.new_zeros(parts.batch_shape), validate_args=False)
         return mixture(weights, parts)
 
 

@@ -64,11 +64,11 @@ def check_examples(model: Model, rows: Any) -> Split:
     split, origin = check_rows(rows), getattr(model, "origin", None)
     if not isinstance(origin, Origin):
         return split
+    bounded = origin.arguments.get("likelihood") == "continuous-bernoulli"
     for x in split.batches(ROWS):
         origin.schema.check(x, split.name)
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise DataError(f"{split.name}: a value is not finite (NaN or infinity); drop or fill such rows")
-        bounded = origin.arguments.get("likelihood") == "continuous-bernoulli"
         if bounded and (float(x.min()) < 0 or float(x.max()) > 1):
             raise DataError(
                 f"{split.name}: values are not between 0 and 1, where likelihood continuous-bernoulli lives"
