@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -34,6 +33,7 @@ from vaekit.data import Schema
 from vaekit.errors import RunError, VaekitError
 from vaekit.files import disk_errors, write_atomically, write_json, write_text
 from vaekit.models import Model, make_model, origin_of
+from vaekit.models.base import check_weights
 from vaekit.records import check_config, check_data, check_description, check_evaluation, check_record
 from vaekit.training.history import Record
 
@@ -137,9 +137,7 @@ def load_model(folder: Path) -> Model:
         (model if dtype is None else model.to(dtype)).load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise RunError(f"{file}: cannot be loaded ({_in_a_line(error)})") from error
-    for name, value in model.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
-            raise RunError(f"{file}: weight {name} is not finite; train it again")
+    check_weights(model, str(file))
     return model.eval()
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from vaekit.conditional import held
 from vaekit.data import Batch, Split, as_split
 from vaekit.distributions.seeded import RowSeeded, row_seeds
-from vaekit.errors import DataError, RunError, UsageError
-from vaekit.models.base import Model
+from vaekit.errors import DataError, UsageError
+from vaekit.models.base import Model, check_weights
 from vaekit.models.recipes import Origin
 
 MEMORY = 128 * 2**20
@@ -33,11 +33,9 @@ clearing it again. No page of it is touched."""
 def at_rest(model: Model) -> Iterator[None]:
     """Evaluation mode, no gradients, and the process's random state put back afterwards.
 
-    Raises RunError where a weight is not finite: no figure of such a model means anything.
+    Raises RunError where a weight is not finite.
     """
-    for name, value in model.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
-            raise RunError(f"{type(model).__name__}: weight {name} is not finite; train it again")
+    check_weights(model, type(model).__name__)
     training = model.training
     model.eval()
     torch.empty(_LARGE, dtype=torch.uint8)

@@ -13,7 +13,7 @@ from vaekit.conditional import Conditional
 from vaekit.distributions.divergence import Layered, closed_kl, closed_kl_per_dim
 from vaekit.distributions.seeded import RowSeeded, unseeded
 from vaekit.distributions.sequence import point_of
-from vaekit.errors import UsageError
+from vaekit.errors import RunError, UsageError
 from vaekit.objectives import Draw, Terms
 from vaekit.priors import SecondStage
 from vaekit.updates import Update
@@ -168,3 +168,10 @@ class LatentModel(Model):
 def _sampled(p: Distribution, n: int) -> Tensor:
     """n draws (n, D): one from each of p's n rows, or all from p where it has no rows."""
     return p.sample() if p.batch_shape else p.sample(torch.Size((n,)))
+
+
+def check_weights(model: nn.Module, owner: str) -> None:
+    """Raise RunError where a weight or a buffer is not finite: no figure of such a model means anything."""
+    for name, value in model.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise RunError(f"{owner}: weight {name} is not finite; train it again")
