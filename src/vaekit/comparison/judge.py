@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from vaekit.evaluation.estimate import mean_of
 from vaekit.evaluation.features import Classifier, Features, in_batches, principal_components, train_classifier
 from vaekit.evaluation.repeating import in_units, nearer_to_training, unit_of
 from vaekit.evaluation.rows import at_rest
-from vaekit.evaluation.samples import STATISTICS, frechet_distance, high_frequency_power, jackknifed, sharpness
+from vaekit.evaluation.samples import STATISTICS, estimated, frechet_distance, high_frequency_power, sharpness
 from vaekit.models.base import Model
 
 MOST = 1000
@@ -37,7 +38,6 @@ LEAST = 40
 _ELEMENTS = 2**26
 """Numbers that one set of samples may hold."""
 
-_GROUPS = 10
 _STATISTICS = ("frechet_distance", "precision", "recall", "density", "coverage")
 
 Figures = dict[str, Estimate]
@@ -131,7 +131,7 @@ class Judge:
         features, found = in_batches(self.features, fake), {}
         for name in _STATISTICS:
             statistic, unit = STATISTICS[name]
-            found[name] = jackknifed(statistic, self.real_features, features, unit, f"{name} in {self.space}")
+            found[name] = estimated(statistic, self.real_features, features, unit, f"{name} in {self.space}")
         return found
 
     def _edges(self, fake: Tensor) -> Figures:
@@ -150,8 +150,8 @@ class Judge:
         real, seen = (self.classifier(x).argmax(1) for x in (self.real, fake))
         how = f"{k} classes as a classifier sees them"
         return {
-            "class_balance": _of_shares(real, seen, k, _variation, f"total variation, {how}"),
-            "rarest_class": _of_shares(real, seen, k, _rarest, f"smallest ratio of shares, {how}"),
+            "class_balance": estimated(partial(_variation, k=k), real, seen, "share", f"total variation, {how}"),
+            "rarest_class": estimated(partial(_rarest, k=k), real, seen, "share", f"smallest ratio of shares, {how}"),
         }
 
     def _condition(self, model: Model, seed: int) -> Figures:
@@ -212,23 +212,11 @@ def _shares(numbers: Tensor, k: int) -> Tensor:
     return torch.bincount(numbers, minlength=k).double() / max(len(numbers), 1)
 
 
-def _variation(real: Tensor, fake: Tensor) -> float:
-    return float((real - fake).abs().sum()) / 2
+def _variation(real: Tensor, fake: Tensor, k: int) -> float:
+    return float((_shares(real, k) - _shares(fake, k)).abs().sum()) / 2
 
 
-def _rarest(real: Tensor, fake: Tensor) -> float:
+def _rarest(real: Tensor, fake: Tensor, k: int) -> float:
     """Over the classes that real rows have."""
-    there = real > 0
-    return float((fake[there] / real[there]).min())
-
-
-def _of_shares(real: Tensor, fake: Tensor, k: int, statistic, how: str) -> Estimate:  # type: ignore[no-untyped-def]
-    """A statistic of two vectors of shares, with the standard error of a delete-a-group jackknife."""
-    groups = [torch.arange(len(x)) % _GROUPS for x in (real, fake)]
-    left = [
-        statistic(*(_shares(x[group != g], k) for x, group in zip((real, fake), groups, strict=True)))
-        for g in range(_GROUPS)
-    ]
-    values = torch.tensor(left, dtype=torch.float64)
-    error = math.sqrt((_GROUPS - 1) / _GROUPS * float((values - values.mean()).square().sum()))
-    return Estimate(statistic(_shares(real, k), _shares(fake, k)), error, len(fake), "share", how)
+    there = (shares := _shares(real, k)) > 0
+    return float((_shares(fake, k)[there] / shares[there]).min())

@@ -27,8 +27,11 @@ Statistic = Callable[[Tensor, Tensor], float]
 _NEIGHBOURS = {"precision": 3, "recall": 3, "density": 5, "coverage": 5}
 """k of the k-NN balls, as in the papers."""
 
-GROUPS = 10
-"""Groups of the delete-a-group jackknife behind each standard error."""
+LEAST = 20
+"""Rows of a kind below which nothing is compared."""
+
+_HALVINGS = 10
+"""Random halvings of the rows behind each standard error."""
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
@@ -121,32 +124,36 @@ def sample_quality(
 
     Returns:
         An Estimate for each name, and under name + "_floor" that of real rows against other real rows. The standard error
-        is a jackknife over ten groups of rows.
+        is the spread over random halves of the rows.
     """
     for name, x in (("real", real), ("fake", fake)):
         if x.dim() != 2 or x.shape[1] != real.shape[1] or not bool(torch.isfinite(x).all()):
             raise DataError(f"{name}: expected finite features (n, {real.shape[-1]}), got {tuple(x.shape)}")
     n = min(len(real) // 2, len(fake), most)
-    if n < 2 * GROUPS:
-        raise DataError(
-            f"sample_quality: {n} rows to compare; it needs {2 * GROUPS} samples and twice as many real rows"
-        )
+    if n < LEAST:
+        raise DataError(f"sample_quality: {n} rows to compare; it needs {LEAST} samples and twice as many real rows")
     order = torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))
-    first, second = real[order[:n]].float(), real[order[n : 2 * n]].float()
+    first, second = real[order[:n]], real[order[n : 2 * n]]
     result = {}
     for name in statistics:
         statistic, unit = STATISTICS[name]
-        result[name] = jackknifed(statistic, first, fake[:n].float(), unit, name)
-        result[f"{name}_floor"] = jackknifed(statistic, first, second, unit, f"{name} of real against real")
+        result[name] = estimated(statistic, first, fake[:n], unit, name)
+        result[f"{name}_floor"] = estimated(statistic, first, second, unit, f"{name} of real against real")
     return result
 
 
-def jackknifed(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: str) -> Estimate:
-    """The figure with the standard error of a delete-a-group jackknife."""
-    group = torch.arange(len(real)) % GROUPS
-    values = [statistic(real[group != g], fake[group != g]) for g in range(GROUPS)]
-    error = math.sqrt((GROUPS - 1) / GROUPS * float(np.square(np.array(values) - np.mean(values)).sum()))
-    return Estimate(statistic(real, fake), error, len(real), unit, how.replace("_", " "))
+def estimated(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: str) -> Estimate:
+    """The figure, and as its standard error the spread of the figure over random halves of both sets.
+
+    Half the rows, chosen without replacement, are as much twice as noisy as they are half the same: for a mean the spread
+    is the standard error of all rows (the delete-d jackknife, Shao & Wu, Annals of Statistics 17, 1989), also where
+    the figure jumps, as neighbours do, and leaving out a few rows misleads. Up to 1.5 times too wide in simulations.
+    """
+    generator, values = torch.Generator().manual_seed(0), []
+    for _ in range(_HALVINGS):
+        halves = [x[torch.randperm(len(x), generator=generator)].chunk(2) for x in (real, fake)]
+        values += [statistic(*pair) for pair in zip(*halves, strict=True)]
+    return Estimate(statistic(real, fake), float(np.std(values, ddof=1)), len(fake), unit, how.replace("_", " "))
 
 
 def memorisation(train: Tensor, test: Tensor, fake: Tensor) -> Estimate:
