@@ -145,9 +145,9 @@ def sample_quality(
 def estimated(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: str) -> Estimate:
     """The figure, and as its standard error the spread of the figure over random halves of both sets.
 
-    Half the rows, chosen without replacement, are as much twice as noisy as they are half the same: for a mean the spread
-    is the standard error of all rows (the delete-d jackknife, Shao & Wu, Annals of Statistics 17, 1989), also where
-    the figure jumps, as neighbours do, and leaving out a few rows misleads. Up to 1.5 times too wide in simulations.
+    The mean of a half that is chosen without replacement varies around the mean of all rows by the standard error of the
+    latter (the delete-d jackknife, Shao & Wu, Annals of Statistics 17, 1989). It holds also where a figure jumps, as
+    neighbours do, and leaving out a few rows misleads. In simulations 0.9 to 1.8 times what fresh rows show.
     """
     generator, values = torch.Generator().manual_seed(0), []
     for _ in range(_HALVINGS):
