@@ -616,7 +616,9 @@ def test_the_command_trains_reports_and_encodes(tmp_path, capsys):
     assert 'id="traversals"' not in page
     assert "prior that was fitted to the codes afterwards" in page
     assert main(["score", run, source]) == 0
-    assert "90 rows, bound -" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "90 rows, bound -" in said.err
+    assert "row\tbound\t" in said.out
     assert main(["encode", run, source, "--out", str(tmp_path / "codes.npz")]) == 0
     with np.load(tmp_path / "codes.npz") as found:
         model = vk.load_run(run).model

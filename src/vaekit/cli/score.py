@@ -55,7 +55,8 @@ def run(arguments: list[str]) -> int:
     exact = found.model.latent_dim == 0
     samples = 1 if exact else options.samples
     scores = importance_sampling(found.model, rows, samples=samples, seed=options.seed)
-    columns = _columns(scores, rows, sentences, None if exact else samples)
+    figure = "bound" if found.model.quantised else "log_likelihood"
+    columns = _columns(figure, scores, rows, sentences, None if exact else samples)
     if path is None:
         _print(columns)
     else:
@@ -66,10 +67,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _columns(
-    scores: Importance, rows: Split, sentences: list[str] | None, samples: int | None
+    figure: str, scores: Importance, rows: Split, sentences: list[str] | None, samples: int | None
 ) -> dict[str, np.ndarray]:
     """One array (n,) a column; `standard_error` is that of the K draws, 0 where there is nothing to draw (None)."""
-    columns: dict[str, Any] = {"row": np.arange(len(rows)), "log_likelihood": scores.log_px.numpy()}
+    columns: dict[str, Any] = {"row": np.arange(len(rows)), figure: scores.log_px.numpy()}
     columns["standard_error"] = np.zeros(len(rows))
     if samples is not None:
         columns["standard_error"] = standard_errors(scores.effective, samples).numpy()
