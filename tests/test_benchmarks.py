@@ -1,4 +1,4 @@
-"""What the benchmarks make themselves: the lagging VampPrior of the published tables."""
+"""What the benchmarks make themselves: the lagging VampPrior of the published tables, and their optimiser."""
 
 import importlib.util
 from pathlib import Path
@@ -54,3 +54,16 @@ def test_a_lagging_prior_is_evaluated_as_it_is():
     assert not torch.allclose(stands, now)
     each = torch.stack([model.posterior(u[None]).log_prob(z) for u in model.prior.pseudo_inputs])
     assert_close(now, each.exp().mean(0).log())
+
+
+def test_muon_moves_matrices_by_even_singular_values_and_biases_as_adam_does():
+    model = torch.nn.Linear(30, 20)
+    optimizer = module("muon").Muon(list(model.parameters()), 1.0, share=0.3)
+    optimizer.param_groups[0]["lr"] = 0.01  # as a schedule sets it
+    weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
+    (model(torch.randn(64, 30)) ** 2).sum().backward()
+    optimizer.step()
+    moved = torch.linalg.svdvals(model.weight.detach() - weight)
+    # Newton-Schulz brings them near 1; the step has the root mean square of Adam's, 0.2 by convention
+    assert float((moved / (0.01 * 0.2 * 30**0.5)).sub(1.0).abs().max()) < 0.5
+    assert_close((model.bias.detach() - bias).abs(), torch.full((20,), 0.003), rtol=1e-3, atol=1e-6)

@@ -255,6 +255,7 @@ def test_an_interrupt_is_raised_when_the_training_has_ended():
         ({"batch_size": -1}, "batch_size -1"),
         ({"gradient_clip": 0.0}, "gradient_clip 0.0"),
         ({"updates": [vk.Update()], "objective": elbo}, "either updates, or an objective"),
+        ({"objective": [vk.Update()]}, "got a list; players are given as updates"),
         ({"updates": [vk.Update(every=0)]}, "every 0"),
         ({"updates": [vk.Update(parameters=[])]}, "no parameter to move"),
         ({"device": "tpu"}, "device 'tpu'"),

@@ -104,6 +104,11 @@ def fit(
     _check_fits(model, dataset)
     if updates is not None and (objective is not None or schedules):
         raise UsageError("fit: give either updates, or an objective with its schedules")
+    if objective is not None and not callable(objective):
+        raise UsageError(
+            f"objective: expected a function (model, batch) -> Terms, got a {type(objective).__name__}; "
+            "players are given as updates=[...]"
+        )
     clock = Clock()
     if learning_rate_decay == "cosine" and not callable(learning_rate):
         steps = epochs * steps_per_epoch(len(dataset.train), batch_size)
