@@ -12,7 +12,10 @@ from torch import nn
 
 
 class Muon(torch.optim.Optimizer):
-    """torch's Muon for parameters of two dimensions, its Adam for the others. `share`: Adam's learning rate / Muon's."""
+    """torch's Muon for parameters of two dimensions, its Adam for the others. `share`: Adam's learning rate / Muon's.
+
+    It goes by their form alone: the pseudo-inputs of a VampPrior would be taken for weights.
+    """
 
     def __init__(self, parameters: list[nn.Parameter], learning_rate: float, share: float = 0.3) -> None:
         super().__init__(parameters, {"lr": learning_rate})

@@ -218,5 +218,6 @@ def _variation(real: Tensor, fake: Tensor, k: int) -> float:
 
 def _rarest(real: Tensor, fake: Tensor, k: int) -> float:
     """Over the classes that real rows have."""
-    there = (shares := _shares(real, k)) > 0
-    return float((_shares(fake, k)[there] / shares[there]).min())
+    known, seen = _shares(real, k), _shares(fake, k)
+    there = known > 0
+    return float((seen[there] / known[there]).min())

@@ -147,7 +147,8 @@ def estimated(statistic: Statistic, real: Tensor, fake: Tensor, unit: str, how: 
 
     The mean of a half that is chosen without replacement varies around the mean of all rows by the standard error of the
     latter (the delete-d jackknife, Shao & Wu, Annals of Statistics 17, 1989). It holds also where a figure jumps, as
-    neighbours do, and leaving out a few rows misleads. In simulations 0.9 to 1.8 times what fresh rows show.
+    neighbours do, and leaving out a few rows misleads. In simulations 0.9 to 1.8 times what fresh rows show,
+    and 2.4 times for a coverage of almost exactly 1.
     """
     generator, values = torch.Generator().manual_seed(0), []
     for _ in range(_HALVINGS):
