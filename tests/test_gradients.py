@@ -18,6 +18,7 @@ from vaekit.errors import UsageError
 from vaekit.models import LatentModel
 from vaekit.networks import MLP
 from vaekit.objectives import elbo, iwae, miwae, piwae
+from vaekit.objectives.importance import resample
 from vaekit.priors import StandardNormal
 
 Batch = vk.Batch
@@ -186,6 +187,62 @@ def test_the_encoders_signal_falls_with_k_unless_reparameterised_twice():
     assert signal("doubly", many) > signal("doubly", few)
 
 
+# ---- a gradient through some of the draws
+
+
+@pytest.mark.parametrize("gradient", ["reparameterised", "doubly"])
+@pytest.mark.parametrize("bound", [partial(iwae, samples=5), partial(miwae, samples=4, groups=3)])
+def test_many_resampled_draws_have_the_gradient_of_all(bound, gradient):
+    """Systematic resampling takes a draw S v_k times, to within one: with S = 5,000 the gradients differ by 1 / S."""
+    found = []
+    for resampled in (0, 5_000):
+        model, batch = linear(4)
+        torch.manual_seed(2)
+        bound(model, batch, gradient=gradient, resampled=resampled).loss.sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert_close(*found, rtol=2e-3, atol=5e-3)
+    assert found[0].abs().max() > 1
+
+
+@pytest.mark.parametrize("gradient", ["reparameterised", "doubly"])
+@pytest.mark.parametrize("resampled", [1, 3])
+def test_few_resampled_draws_have_its_mean(gradient, resampled):
+    bound = partial(miwae, samples=6, groups=2, gradient=gradient)
+    every, some = gradients(bound), gradients(partial(bound, resampled=resampled), seed=1)
+    off = (every.mean(0) - some.mean(0)) / ((every.var(0) + some.var(0)) / len(every)).sqrt()
+    assert off.abs().max() < 4
+    assert (some.var(0) > every.var(0)).all()
+
+
+def test_systematic_resampling_takes_every_draw_by_its_weight():
+    torch.manual_seed(0)
+    weights, count = torch.rand(2, 7, 1).double() ** 3, 5
+    weights[0, 2] = 0.0
+    weights = (weights / weights.sum(1, keepdim=True)).repeat(1, 1, 4000)
+    chosen = resample(weights.flatten(0, 1), 2, count)
+    assert chosen.shape == (2 * count, 4000)
+    for group in range(2):
+        mine = chosen[group * count : (group + 1) * count] - 7 * group
+        assert ((mine >= 0) & (mine < 7)).all()
+        taken = torch.nn.functional.one_hot(mine, 7).sum(0).double()  # (rows, draws)
+        wanted = count * weights[group].T
+        assert ((taken - wanted).abs() < 1).all()
+        assert_close(taken.mean(0), wanted[0], rtol=0, atol=0.04)
+
+
+def test_only_resampled_draws_are_decoded_with_a_gradient():
+    model, batch = linear(3)
+    seen, decode = [], model.decoder.forward
+
+    def watched(z, *given):
+        seen.append((len(z), torch.is_grad_enabled()))
+        return decode(z, *given)
+
+    model.decoder.forward = watched
+    iwae(model, batch, samples=50, resampled=2)
+    assert seen == [(50, False), (2, True)]
+
+
 # ---- the wrappers
 
 
@@ -236,6 +293,7 @@ def test_wrappers_come_off_for_closed_forms():
         (partial(elbo, gradient="path", kl="closed"), "a closed KL has no score"),
         (partial(elbo, capacity=1.0, gradient="score", kl="sampled"), "take another gradient"),
         (partial(iwae, gradient="path"), "gradient 'path': expected one of reparameterised, doubly"),
+        (partial(iwae, resampled=-1), "resampled -1: expected a number of draws"),
     ],
 )
 def test_gradients_that_there_are_not_are_refused(call, said):
@@ -291,7 +349,13 @@ def test_path_and_score_make_up_the_gradient_of_any_posterior(name):
 
 ONE_VALUE = [
     [partial(elbo, kl="sampled", samples=2, gradient=g) for g in ("reparameterised", "path", "score")],
-    [partial(iwae, samples=6), partial(iwae, samples=6, gradient="doubly"), partial(piwae, samples=2, groups=3)],
+    [
+        partial(iwae, samples=6),
+        partial(iwae, samples=6, gradient="doubly"),
+        partial(iwae, samples=6, resampled=2),
+        partial(iwae, samples=6, gradient="doubly", resampled=3),
+        partial(piwae, samples=2, groups=3),
+    ],
 ]
 
 

@@ -547,6 +547,7 @@ ESTIMATORS = {
     "score-sampled": (partial(elbo, gradient="score", kl="sampled"), elbo),
     "path": (partial(elbo, gradient="path", kl="sampled"), elbo),
     "doubly": (partial(iwae, gradient="doubly"), iwae),
+    "resampled": (partial(iwae, gradient="doubly", resampled=1), iwae),
 }
 
 

@@ -77,6 +77,7 @@ def test_schedules_that_cannot_be_right_are_refused(given, said):
         (("elbo", "--kl", "sampled", "--gradient", "path"), "path gradient"),
         (("elbo", "--cycles", "4"), "beta in 4 cycles from 0"),
         (("iwae", "--samples", "7", "--gradient", "doubly"), "K = 7 draws · doubly gradient"),
+        (("iwae", "--samples", "50", "--resampled", "3"), "K = 50 draws · gradient through 3 of them, drawn by weight"),
         (("miwae", "--groups", "3", "--samples", "5"), "M = 3 bounds of K = 5"),
         (
             ("piwae", "--groups", "3", "--samples", "5"),

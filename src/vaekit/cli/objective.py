@@ -111,7 +111,10 @@ def _moving(options: Options) -> str:
 
 
 def _gradient(options: Options) -> str:
-    return "" if options["gradient"] == "reparameterised" else f" · {options['gradient']} gradient"
+    kind = "" if options["gradient"] == "reparameterised" else f"{options['gradient']} "
+    if options.get("resampled"):
+        return f" · {kind}gradient through {options['resampled']} of them, drawn by weight"
+    return f" · {kind}gradient" if kind else ""
 
 
 def _elbo(o: Options) -> str:

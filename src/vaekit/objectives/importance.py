@@ -36,19 +36,29 @@ WRAPPERS: dict[str, Callable[[Distribution], Distribution] | None] = {
 }
 
 
-def iwae(model: Drawing, batch: Batch, *, samples: int = 5, gradient: Gradient = "reparameterised") -> Terms:
+def iwae(
+    model: Drawing, batch: Batch, *, samples: int = 5, gradient: Gradient = "reparameterised", resampled: int = 0
+) -> Terms:
     """Minus the importance-weighted bound of K = `samples` draws, log-mean-exp of the log-weights.
 
     Args:
         samples: K, importance samples for each example.
         gradient: of the encoder: "reparameterised", or "doubly" (DReG), of the same mean and with a signal-to-noise ratio
             that does not fall as K grows; it needs every random number of a draw to come from `model.posterior`.
+        resampled: S, draws that the gradient goes through, taken from the K by their weights: of the same mean, noisier, and
+            less work and memory where S is well below K. 0 takes all K, each as its weight says.
     """
-    return miwae(model, batch, samples=samples, groups=1, gradient=gradient)
+    return miwae(model, batch, samples=samples, groups=1, gradient=gradient, resampled=resampled)
 
 
 def miwae(
-    model: Drawing, batch: Batch, *, samples: int = 8, groups: int = 8, gradient: Gradient = "reparameterised"
+    model: Drawing,
+    batch: Batch,
+    *,
+    samples: int = 8,
+    groups: int = 8,
+    gradient: Gradient = "reparameterised",
+    resampled: int = 0,
 ) -> Terms:
     """Minus the mean of M = `groups` independent importance-weighted bounds of K = `samples` draws each.
 
@@ -56,14 +66,19 @@ def miwae(
         samples: K, importance samples in each bound.
         groups: M, bounds that are averaged; M * K draws in all.
         gradient: of the encoder, "reparameterised" or "doubly"; see `iwae`.
+        resampled: S, draws of each bound that the gradient goes through; see `iwae`.
     """
     check_count("samples", samples)
     check_count("groups", groups)
     if gradient not in WRAPPERS:
         raise UsageError(f"gradient {gradient!r}: expected one of {', '.join(WRAPPERS)}")
+    if resampled < 0:
+        raise UsageError(f"resampled {resampled}: expected a number of draws, 0 for all")
+    if resampled:
+        return _resampled(cast(Inferring, model), batch, samples, groups, gradient, resampled)
     draw = drawn(model, batch, groups * samples, WRAPPERS[gradient])
     if gradient == "doubly":
-        _weigh_again(draw, groups)
+        _weigh_slope(draw, _weights(draw.log_w, groups))
     return _terms(draw, -_grouped(draw.log_w, groups).mean(0))
 
 
@@ -135,12 +150,48 @@ def _weights(log_w: Tensor, groups: int) -> Tensor:
     return log_w.detach().unflatten(0, (groups, -1)).softmax(1).flatten(0, 1)
 
 
-def _weigh_again(draw: Draw, groups: int) -> None:
-    """Multiply what reaches the draws' gradient by v_k; the bound has multiplied it by v_k once, and there is no score."""
+def _weigh_slope(draw: Draw, weights: Tensor) -> None:
+    """Multiply what reaches the draws' gradient by v_k, (K, B); it has met v_k once already, and there is no score."""
     if draw.z.requires_grad:
-        weights = _weights(draw.log_w, groups)
         weights = weights.reshape(*weights.shape, *[1] * (draw.z.dim() - 2))
         draw.z.register_hook(lambda slope: slope * weights)
+
+
+def _resampled(model: Inferring, batch: Batch, samples: int, groups: int, gradient: Gradient, resampled: int) -> Terms:
+    """`miwae` with a gradient through `resampled` draws of each group.
+
+    All draws are decoded without a gradient and weighed, and those that come out of the lot once more with one. Taken with
+    probability v_k each, they need no weights: sum_k v_k dlog w_k is the mean of dlog w over them.
+    """
+    q, wrap = model.posterior(batch.x, batch.c), WRAPPERS[gradient]
+    q = q if wrap is None else wrap(q)
+    z = q.rsample(torch.Size((groups * samples,)))
+    with torch.no_grad():
+        every = model.draw(batch.x, batch.c, groups * samples, Given(q, z.detach()))
+        log_w = every.log_w
+    weights = _weights(log_w, groups)
+    chosen = resample(weights, groups, resampled)
+    spread = chosen.reshape(*chosen.shape, *[1] * (z.dim() - 2)).expand(-1, -1, *z.shape[2:])
+    again = model.draw(batch.x, batch.c, groups * resampled, Given(q, z.gather(0, spread)))
+    if gradient == "doubly":
+        _weigh_slope(again, weights.gather(0, chosen))
+    learning = again.log_w.mean(0)
+    return _terms(every, -(_grouped(log_w, groups).mean(0) + learning - learning.detach()))
+
+
+def resample(weights: Tensor, groups: int, count: int) -> Tensor:
+    """Numbers of draws, (M * S, B): of each group's weights (M * K, B), summing to 1, `count` = S by systematic resampling.
+
+    One uniform number puts S even marks on a group's weights laid end to end, so that each draw is taken S v_k times on
+    average and never a whole time more or less (Douc, Cappe & Moulines, ISPA 2005).
+    """
+    ends = weights.unflatten(0, (groups, -1)).movedim(1, -1).cumsum(-1)
+    ends = (ends / ends[..., -1:]).contiguous()
+    marks = torch.rand(*ends.shape[:-1], 1, dtype=ends.dtype, device=ends.device)
+    marks = (marks + torch.arange(count, dtype=ends.dtype, device=ends.device)) / count
+    found = torch.searchsorted(ends, marks).clamp_(max=ends.shape[-1] - 1)  # rows whose weights are NaN find none
+    found += ends.shape[-1] * torch.arange(groups, device=ends.device)[:, None, None]
+    return found.movedim(-1, 1).flatten(0, 1)
 
 
 def _terms(draw: Draw, loss: Tensor) -> Terms:
