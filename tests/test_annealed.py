@@ -393,7 +393,7 @@ def test_errors_say_what_is_wrong_in_one_line():
         (lambda: annealed_importance_sampling(model, X, start="middle"), "expected prior or posterior"),
         (lambda: bidirectional(model, n=0), "n 0, expected at least 1"),
         (lambda: bidirectional(model, n=2, conditions=torch.zeros(2, 1)), "expected conditions None"),
-        (lambda: importance_sampling(model, X, samples=0), "expected at least 1 draw"),
+        (lambda: importance_sampling(model, X, samples=0), "expected at least 1"),
     ]
     for call, message in wrong:
         with pytest.raises(UsageError, match=message) as caught:

@@ -171,3 +171,18 @@ def test_a_factor_that_hardly_varies_is_refused_and_left_out_of_an_evaluation(re
     data = vk.load("shapes")
     model = vk.models.vae(data.schema, latent_dim=2, hidden=(8,), network="mlp")
     assert "mig" not in vk.evaluation.evaluate(model, data, split=data.test.head(4), samples=2)
+
+
+def test_the_factorvae_score_forgives_one_dimension_out_of_scale():
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(v, size=2000) for v in (3, 4, 12, 8, 8)], 1)
+    assert factorvae_score(factors * [1, 1e7, 1, 1, 1], factors) == 1.0
+    far = 1e7 + rng.normal(size=(2000, 1))  # but for rounding it does not vary
+    assert factorvae_score(np.hstack([factors, far]), factors) == 1.0
+
+
+def test_a_value_that_a_half_does_not_hold_is_nothing_to_know(recwarn):
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(4, size=200), (np.arange(200) == 3) + 0], 1)
+    assert 0.4 < dci(factors + 0.0, factors)["informativeness"] <= 1.0
+    assert not [w for w in recwarn if "divide" in str(w.message)]

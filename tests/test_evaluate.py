@@ -12,7 +12,7 @@ from torch import nn
 import vaekit as vk
 from vaekit.cli.columns import ENDINGS, write_columns
 from vaekit.cli.main import main
-from vaekit.errors import DataError, UsageError
+from vaekit.errors import DataError, StorageError, UsageError
 from vaekit.evaluation import active_units, aggregate_posterior, codes, evaluate, probes
 from vaekit.evaluation.disentanglement import mig
 from vaekit.evaluation.estimate import share_of
@@ -313,7 +313,7 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(model):
     wrong = [
         (lambda: evaluate(model, DIGITS, split=DIGITS.test.head(0)), DataError, "no rows to evaluate"),
         (lambda: evaluate(model, replace(DIGITS, test=None)), DataError, "have no test rows"),
-        (lambda: evaluate(model, DIGITS, samples=0), UsageError, "expected at least 1 draw"),
+        (lambda: evaluate(model, DIGITS, samples=0), UsageError, "expected at least 1"),
         (lambda: evaluate(model, DIGITS, gap_rows=-1), UsageError, "gap_rows -1: expected a number of rows"),
         (lambda: evaluate(plain, DIGITS, annealed_rows=3), UsageError, "has no likelihood; train a vae"),
         (lambda: evaluate(plain, DIGITS, gap_rows=3), UsageError, "has no likelihood; train a vae"),
@@ -352,6 +352,20 @@ def test_the_command_writes_rows_and_keeps_figures(run, tmp_path, capsys):
     assert kept["log_likelihood"]["value"] == pytest.approx(arrays["log_likelihood"].mean())
     assert set(kept) - set(before) == {"approximation_gap", "amortisation_gap", "inference_gap"}
     assert "Amortisation gap" in (run / "report.html").read_text()
+
+
+def test_figures_are_shown_before_a_file_fails(run, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise StorageError("rows.csv: cannot be written: the disk is full")
+
+    monkeypatch.setattr("vaekit.cli.evaluate.write_columns", full)
+    assert main(["evaluate", str(run), "--samples", "2", "--per-example", str(tmp_path / "rows.csv")]) == 6
+    told = capsys.readouterr()
+    assert "log p(x)" in told.out
+    assert "the disk is full" in told.err
+    monkeypatch.setattr("vaekit.cli.evaluate.check_writable", full)
+    assert main(["evaluate", str(run), "--samples", "2", "--write"]) == 6
+    assert capsys.readouterr().out == "", "what cannot be kept is said before the work"
 
 
 def test_columns_say_the_same_in_every_file(tmp_path):

@@ -10,9 +10,10 @@ import torch
 import yaml
 
 import vaekit as vk
+from vaekit.cli import train
 from vaekit.cli.main import main
-from vaekit.errors import DataError, UsageError
-from vaekit.evaluation.rate_distortion import rate_distortion
+from vaekit.errors import DataError, TrainingError, UsageError
+from vaekit.evaluation.rate_distortion import check_betas, rate_distortion
 from vaekit.models import RECIPES
 
 SIGMA = 0.5
@@ -130,3 +131,34 @@ def test_what_is_refused_leaves_no_folder(tmp_path, capsys):
         assert main(["rate-distortion", str(source), "--betas", "1,2", "--out", str(out), *options]) in (2, 3)
         assert len(capsys.readouterr().err.splitlines()) == 1
         assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TrainingError("failed")])
+def test_points_there_are_are_drawn_where_a_later_one_fails(tmp_path, capsys, monkeypatch, error):
+    out, options = (
+        tmp_path / "curve",
+        ["--epochs", "1", "--hidden", "8", "--latent-dim", "2", "--evaluation-samples", "2"],
+    )
+    run, made = train.run, []
+
+    def failing(arguments):
+        if len(made) == 2:
+            raise error
+        made.append(arguments)
+        return run(arguments)
+
+    monkeypatch.setattr(train, "run", failing)
+    assert main(["rate-distortion", "digits", "--betas", "0.5,1,4", "--out", str(out), *options]) in (5, 130)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "saved 2 of 3 points in" in told
+    assert len(json.loads((out / "rate_distortion.json").read_text())["points"]) == 2
+    assert (out / "rate_distortion.html").exists()
+
+
+def test_weights_of_one_name_are_refused():
+    for betas, said in (
+        ([1.0, 1.0000001], "two are the same to six digits"),
+        ([1.0, math.nan, 2.0], "positive numbers"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            check_betas(betas)

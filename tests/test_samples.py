@@ -238,3 +238,17 @@ def test_a_class_that_no_training_row_has_is_a_class_of_the_classifier():
     data = vk.load("digits")
     few = replace(data, train=data.train.take(data.train.labels != 9))
     assert train_classifier(few, steps=2).head.out_features == 10
+
+
+@pytest.mark.parametrize(("n", "m", "dim", "k"), [(300, 250, 16, 3), (300, 250, 16, 5), (40, 40, 2, 5), (31, 57, 2, 5)])
+def test_rows_at_equal_distances_are_counted_as_they_are(n, m, dim, k):
+    """Features that are whole numbers have many ties; the reference is in whole numbers throughout."""
+    rng = np.random.default_rng(n + k)
+    real, fake = rng.integers(3, size=(n, dim)), rng.integers(3, size=(m, dim))
+    squared = ((fake[:, None] - real[None]) ** 2).sum(-1)
+    radius = np.sort(((real[:, None] - real[None]) ** 2).sum(-1), 1)[:, k]
+    inside = squared <= radius
+    a, b = torch.tensor(real).float(), torch.tensor(fake).float()
+    assert precision(a, b, k) == pytest.approx(inside.any(1).mean(), abs=1e-6)
+    assert density(a, b, k) == pytest.approx(inside.sum() / (k * m), abs=1e-5)
+    assert coverage(a, b, k) == pytest.approx(inside.any(0).mean(), abs=1e-6)

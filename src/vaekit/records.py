@@ -35,6 +35,12 @@ def check_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         for key in keys:
             value = config.get(key)
             _expect(value is None or (isinstance(value, kind) and not isinstance(value, bool)), path, key, name, value)
+    for key in ("seed", "beta", "free_bits"):
+        _expect(config.get(key, 0) is not None, path, key, "a number", None)
+    size = config.get("image_size")
+    sides = [1] if size is None else size if isinstance(size, list) else [size]
+    whole = len(sides) in (1, 2) and all(isinstance(side, int) and side >= 1 for side in sides)
+    _expect(whole, path, "image_size", "a number of pixels or two", size)
     for key in ("seed", "split_seed", "binarize_seed"):
         _expect(0 <= (config.get(key) or 0) < 2**63, path, key, "a number from 0 to 2**63 - 1", config.get(key))
     return config
@@ -83,6 +89,14 @@ def _check_schema(content: dict[str, Any], path: Path) -> None:
     _expect(whole, path, "schema: shape", "a list of whole numbers", shape)
     classes = schema.get("classes") or []
     _expect(isinstance(classes, list), path, "schema: classes", "a list", classes)
+    for key in ("low", "high"):
+        _expect(_is_number(schema.get(key)), path, f"schema: {key}", "a number", schema.get(key))
+    for key in ("shift", "scale"):
+        value = schema.get(key, 0.0)
+        each = value if isinstance(value, list) else [value]
+        fits = not isinstance(value, list) or len(value) == (shape or [0])[0]
+        right = fits and all(one is not None and _is_number(one) for one in each)
+        _expect(right, path, f"schema: {key}", "a number, or one for each column", value)
 
 
 def _object(value: Any, path: Path, where: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -30,10 +31,11 @@ from safetensors.torch import save as save_tensors
 
 import vaekit
 from vaekit.data import Schema
-from vaekit.errors import RunError, VaekitError
+from vaekit.errors import RunError, UsageError, VaekitError
 from vaekit.files import disk_errors, write_atomically, write_json, write_text
 from vaekit.models import Model, make_model, origin_of
 from vaekit.models.base import check_weights
+from vaekit.models.recipes import Origin
 from vaekit.records import check_config, check_data, check_description, check_evaluation, check_record
 from vaekit.training.history import Record
 
@@ -89,20 +91,37 @@ def save_run(path: str | Path, model: Model, history: Any = (), evaluation: dict
     folder = Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: exists already; choose another place or remove it first")
+    figures = (
+        None if evaluation is None else _as_json(evaluation, "evaluation", "give evaluation.to_json of the figures")
+    )
     save_model(model, folder / "model")
     write_json(folder / "status.json", {"state": "finished"})
-    for record in history:
+    for record in () if history is None else history:
         append_record(folder, record)
-    if evaluation is not None:
-        write_json(folder / "evaluation.json", evaluation)
+    if figures is not None:
+        write_json(folder / "evaluation.json", figures)
     return folder
 
 
+def _as_json(values: Any, what: str, advice: str) -> Any:
+    """`values`, once it is known that JSON can hold them. Raises UsageError before anything is written."""
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{what}: cannot be kept as JSON ({error}); {advice}") from error
+    return values
+
+
 def save_model(model: Model, folder: Path) -> None:
-    """Write model.safetensors, then model.json with its checksum. The model must come from a recipe."""
+    """Write model.safetensors, then model.json with its checksum.
+
+    Raises RunError where the model does not come from a recipe, or is no longer what its recipe makes: it would be read as another.
+    """
     origin = origin_of(model)
-    weights = save_tensors({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
-    write_atomically(folder / _WEIGHTS, lambda file: file.write(weights))
+    # a weight that two modules share is kept under both names
+    weights = save_tensors(
+        {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    )
     description = {
         "format": _FORMAT,
         "vaekit": vaekit.__version__,
@@ -111,7 +130,22 @@ def save_model(model: Model, folder: Path) -> None:
         "schema": origin.schema.to_json(),
         "weights": {"file": _WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
     }
+    description = _as_json(description, "model", "give the recipe plain numbers and words")
+    _check_is_its_recipes(model, origin)
+    write_atomically(folder / _WEIGHTS, lambda file: file.write(weights))
     write_json(folder / "model.json", description)
+
+
+def _check_is_its_recipes(model: Model, origin: Origin) -> None:
+    """Raise RunError where layers were exchanged since the recipe made the model."""
+    with torch.random.fork_rng(devices=[]):
+        fresh = make_model(origin.recipe, Schema.from_json(origin.schema.to_json()), origin.arguments)
+    shapes = [{name: tuple(value.shape) for name, value in m.state_dict().items()} for m in (model, fresh)]
+    if shapes[0] != shapes[1] or repr(model) != repr(fresh):
+        raise RunError(
+            f"{type(model).__name__}: is no longer what recipe {origin.recipe} makes, and would be read as that; "
+            "write a recipe of your own (vaekit.models.recipe) that makes it"
+        )
 
 
 def load_model(folder: Path) -> Model:

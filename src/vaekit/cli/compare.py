@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vaekit.cli.options import Parser, add_options, early, keywords_of, make_parser, parse
+from vaekit.cli.options import Parser, add_options, keywords_of, make_parser, parse, values_of
 from vaekit.cli.settings import lasting
 from vaekit.cli.tables import console, print_json, shown
 from vaekit.cli.workplace import Workplace, free, short
@@ -31,7 +31,7 @@ _MODELS = ["autoencoder", "vae", "cvae", "gan", "wgan"]
 
 def run(arguments: list[str]) -> int:
     """Compare, or go on with a comparison. Returns the exit status."""
-    resumed = early(arguments, "resume")
+    resumed = [None, *values_of(arguments, "resume")][-1]
     begun = None if resumed is None else read_plan(Path(resumed))
     options = parse(_parser(begun), arguments).as_dict()
     source = _source(options)

@@ -18,7 +18,7 @@ from vaekit.evaluation.examples import check_per_example, per_example
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.summary import answer
 from vaekit.evaluation.text import against
-from vaekit.files import write_json
+from vaekit.files import check_writable, write_json
 from vaekit.models import Model, origin_of
 from vaekit.report import write_report
 from vaekit.report.contents import read_contents
@@ -60,6 +60,7 @@ def run(arguments: list[str]) -> int:
         raise UsageError("--write: a run keeps the figures of its own test rows; leave out --data and --split")
     found = load_run(options.run)
     if options.write:
+        check_writable(found.path / "evaluation.json")
         read_contents(found.path)  # a report that cannot be made is said before the figures in its folder are replaced
     if options.two_sample and origin_of(found.model).schema.kind == "text":
         raise UsageError("--two-sample: looks at images and numbers, this run's model writes sentences; leave it out")
@@ -84,22 +85,22 @@ def run(arguments: list[str]) -> int:
     gains: Figures = {} if beside is None else dict(against(mine, beside))
     own = answer(mine)
     figures = own | gains
-    if path is not None:
-        write_columns(path, per_example(mine))
-    if options.write:
-        write_json(found.path / "evaluation.json", found.evaluation | to_json(own))
-        write_report(found.path)
     other = None if beside is None else (answer(beside), beside.model.latent_dim)
+    out = console()
     if options.json:
         extra = {} if other is None else {"against": {"run": options.against, "evaluation": to_json(other[0])}}
         print_json(to_json(figures) | extra)
     else:
-        out = console()
         out.print(figures_table(figures, found.model.latent_dim, beside=other))
-        if path is not None:
-            out.print(f"\n{len(rows):,} rows, one a line: {path}", markup=False)
-        if options.write:
-            out.print(f"\nkept in {shown(found.path / 'evaluation.json')} and report.html", markup=False)
+    told = [] if path is None else [f"{len(rows):,} rows, one a line: {path}"]
+    if path is not None:  # once the figures are shown: what took an hour is not lost with a file
+        write_columns(path, per_example(mine))
+    if options.write:
+        write_json(found.path / "evaluation.json", found.evaluation | to_json(own))
+        write_report(found.path)
+        told.append(f"kept in {shown(found.path / 'evaluation.json')} and report.html")
+    for line in () if options.json else told:
+        out.print(f"\n{line}", markup=False)
     return 0
 
 

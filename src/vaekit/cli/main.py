@@ -57,8 +57,12 @@ def main(argv: list[str] | None = None) -> int:
             raise
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _complain(f"{error.filename or 'disk'}: the disk is full; free some space", StorageError.exit_code)
+        if isinstance(error, OSError) and error.filename is not None:
+            advice = "make it readable, or choose another place"
+            return _complain(f"{error.filename}: {error.strerror}; {advice}", StorageError.exit_code)
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-            return _complain("out of memory; take smaller images (--image-size), a smaller batch or network", 1)
+            less = "a smaller network, --latent-dim or batch, smaller images (--image-size) or shorter texts (--max-length)"
+            return _complain(f"out of memory; take {less}", 1)
         reason = (str(error).splitlines() or [""])[0]
         return _complain(f"internal error: {type(error).__name__}: {reason}; --debug shows where", 1)
 

@@ -89,16 +89,24 @@ class Parser(ArgumentParser):
         text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (.*)", r"expected \1, got \2", text)
         union = r"Does not validate against any of the Union subtypes .*?Expected a <class '(\w+)'>.*Given value: (.*)"
         text = re.sub(union, r"expected \1, got \2", text)
+        text = re.sub(r"(?<=arguments are required: ).*", lambda m: self._as_typed(m[0]), text)
         text = re.sub(r"invalid seed_number value: '?(.*?)'?$", rf"{_SEED}, got \1", text)
         text = re.sub(r"invalid \w+ value: (.*)", r"cannot be \1", text.removeprefix("argument "))
         raise UsageError(f"{text[:300]} (`{self.prog} --help` lists the options)") from ex
+
+    def _as_typed(self, names: str) -> str:
+        """Names of required arguments as they are typed: --from, where the parser calls it start."""
+        flags = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
+        return ", ".join(flags.get(name, name) for name in names.split(", "))
 
 
 def make_parser(command: str, positional: str, description: str) -> Parser:
     """An empty parser for `vaekit COMMAND`."""
     usage = f"vaekit {command} {positional} [options]".replace("  ", " ")
+    form = argparse.HelpFormatter
+    # a shortened name would be one thing to the parser and another to `given`, which looks for whole ones
     return Parser(
-        prog=f"vaekit {command}", usage=usage, description=description, formatter_class=argparse.HelpFormatter
+        prog=f"vaekit {command}", usage=usage, description=description, formatter_class=form, allow_abbrev=False
     )
 
 
@@ -157,25 +165,51 @@ def parse(parser: Parser, arguments: list[str]) -> Namespace:
         raise UsageError(f"{error} (`{parser.prog} --help` lists the options)") from error
 
 
-def early(arguments: list[str], name: str) -> str | None:
-    """The value of `--name` before the parser can be built, since which options there are depends on it."""
-    flag, found = f"--{name}", None
+def config_first(arguments: list[str]) -> list[str]:
+    """The arguments with every `--config FILE` before the others: of two values the parser takes the later one, and what
+    is typed out outweighs what a file says wherever it stands."""
+    files: list[str] = []
+    others: list[str] = []
+    at = 0
+    while at < len(arguments):
+        wide = 2 if arguments[at] == "--config" and at + 1 < len(arguments) else 1
+        chosen = files if arguments[at].partition("=")[0] == "--config" else others
+        chosen.extend(arguments[at : at + wide])
+        at += wide
+    return files + others
+
+
+def values_of(arguments: list[str], name: str) -> list[str]:
+    """The values of `--name` before the parser can be built, since which options there are depends on it."""
+    flag, found = f"--{name}", []
     for at, argument in enumerate(arguments):
         if argument == flag and at + 1 < len(arguments):
-            found = arguments[at + 1]
+            found.append(arguments[at + 1])
         elif argument.startswith(f"{flag}="):
-            found = argument.partition("=")[2]
-    return found  # of several the last, as the parser takes it
+            found.append(argument.partition("=")[2])
+    return found
 
 
 def given(arguments: list[str], name: str, default: str) -> str:
-    """The value of `--name`, else of that key in the file of `--config`, else the default."""
-    value = early(arguments, name)
-    config = early(arguments, "config")
-    if value is None and config is not None and Path(config).is_file():
-        try:
-            content = yaml.safe_load(Path(config).read_text("utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UsageError(f"{config}: cannot be read ({str(error).splitlines()[0]})") from error
-        value = content.get(name) if isinstance(content, dict) else None
-    return default if value is None else str(value)
+    """The value of `--name`, else of that key in the last file of `--config` that has it, else the default."""
+    for config in values_of(arguments, "config"):
+        content = _config(Path(config))
+        for key in ("given", "config"):
+            if key in content:
+                raise UsageError(f"{config}: {key}: no key of a configuration file; {_INSTEAD[key]}")
+        if not isinstance(content.get(name, ""), str):
+            raise UsageError(f"{config}: {name}: expected a name, got {content[name]!r}")
+        default = content.get(name, default)
+    return [default, *values_of(arguments, name)][-1]
+
+
+_INSTEAD = {"given": "the data are its source", "config": "give each file by a --config of its own"}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """What a file of options holds; nothing where there is none, of which the parser speaks."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    return content if isinstance(content, dict) else {}

@@ -14,14 +14,13 @@ from typing import Any
 from rich.markup import escape
 
 from vaekit.cli import train
-from vaekit.cli.options import given, keywords_of, parse
-from vaekit.cli.settings import train_parser
+from vaekit.cli.options import keywords_of
+from vaekit.cli.settings import read_options
 from vaekit.cli.tables import console, print_json, shown
 from vaekit.cli.workplace import free, short
-from vaekit.errors import RunError, UsageError
+from vaekit.errors import RunError, UsageError, VaekitError
 from vaekit.evaluation.rate_distortion import check_betas, check_rate
 from vaekit.files import write_json
-from vaekit.models import RECIPES
 from vaekit.objectives import OBJECTIVES
 from vaekit.report.rate_distortion import write_curve
 from vaekit.runs import load_run
@@ -53,19 +52,33 @@ def run(arguments: list[str]) -> int:
     source = _checked(rest)
     folder = _folder(own.out, source)
     out = console(to_stderr=own.json)
-    points = []
-    for beta in betas:
-        point = _point(beta, rest, folder)
-        points.append(point)
-        write_json(folder / "rate_distortion.json", {"source": source, "points": points})
-        said = ", ".join(f"{name} {_said(point[name])}" for name in FIGURES)
-        out.print(f"[bold]{f'beta {beta:g}':<10}[/] {escape(said)} nats", markup=True)
+    points: list[dict[str, Any]] = []
+    try:
+        for beta in betas:
+            point = _point(beta, rest, folder)
+            points.append(point)
+            write_json(folder / "rate_distortion.json", {"source": source, "points": points})
+            said = ", ".join(f"{name} {_said(point[name])}" for name in FIGURES)
+            out.print(f"[bold]{f'beta {beta:g}':<10}[/] {escape(said)} nats", markup=True)
+    except (KeyboardInterrupt, Exception):
+        _say_what_is_kept(folder, Path(source).name, points, len(betas))
+        raise
     page = write_curve(folder, Path(source).name, points)
     if own.json:
         print_json({"page": str(page), "points": points})
     else:
         out.print(f"\n[bold]page[/]       {escape(shown(page))}", markup=True)
     return 0
+
+
+def _say_what_is_kept(folder: Path, source: str, points: list[dict[str, Any]], asked: int) -> None:
+    """Draw the curve through the points there are, if it takes no more than two, and say where they lie."""
+    if not points:
+        return
+    kept = folder if len(points) < 2 else folder / "rate_distortion.json"
+    with contextlib.suppress(VaekitError):  # the first error is the one to tell
+        kept = kept if len(points) < 2 else write_curve(folder, source, points)
+    console(to_stderr=True).print(f"saved      {len(points)} of {asked} points in {shown(kept)}", markup=False)
 
 
 def _own(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -94,14 +107,10 @@ def _betas(text: str) -> list[float]:
 
 def _checked(rest: list[str]) -> str:
     """The source, once model and objective are known to answer to beta and the options to be those of `train`."""
-    model = given(rest, "model", "vae")
-    if model not in RECIPES:
-        raise UsageError(f"--model {model}: expected one of {', '.join(RECIPES)}")
-    objective = given(rest, "objective", RECIPES[model].objective.__name__)
-    if "beta" not in keywords_of(OBJECTIVES.get(objective, RECIPES[model].objective)):
+    model, objective, options = read_options(rest)
+    if "beta" not in keywords_of(OBJECTIVES[objective]):
         raise UsageError(f"rate-distortion: the objective {objective} of {model} has no beta; take --model vae")
-    options = parse(train_parser(model, objective), rest)
-    return str(options.given or options.source)
+    return str(options["given"] or options["source"])
 
 
 def _folder(out: str | None, source: str) -> Path:

@@ -105,7 +105,7 @@ def _summary(model: Model, scores: Importance, rows: Split, samples: int, path: 
         text.write(f", perplexity {math.exp(min(per_token, 700.0)):.4g} a token, the end counted")
     if path is not None:
         text.write(f": {path}")
-    warning = None if samples == 1 else trust(float(scores.effective.median()), samples)
+    warning = None if samples == 1 else trust(float(scores.effective.median()), scores.made(samples))
     return text.getvalue() + (f"\nvaekit: note: {warning}" if warning else "")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.cli.objective import add_objective_options, check_schedule
-from vaekit.cli.options import Parser, add_options, make_parser
+from vaekit.cli.options import Parser, add_options, config_first, given, make_parser, parse
 from vaekit.data import BUILT_IN, Dataset, load
 from vaekit.data.batches import steps_per_epoch
 from vaekit.distributions.likelihoods import DEFAULT_SIGMA, choose_likelihood
@@ -41,6 +41,22 @@ _SENTENCES_DRAWN = 100_000
 Options = dict[str, Any]
 
 
+def read_options(arguments: list[str]) -> tuple[str, str, Options]:
+    """Model, objective and all options of `vaekit train` from its arguments."""
+    arguments = config_first(arguments)
+    name = given(arguments, "model", "vae")
+    if name not in RECIPES:
+        raise UsageError(f"--model {name}: expected one of {', '.join(RECIPES)}")
+    objective = given(arguments, "objective", RECIPES[name].objective.__name__)
+    if objective not in OBJECTIVES:
+        raise UsageError(f"--objective {objective}: expected one of {', '.join(OBJECTIVES)}")
+    options = parse(train_parser(name, objective), arguments).as_dict()
+    for key, read in (("model", name), ("objective", objective)):
+        if options[key] != read:  # a configuration in a form that `given` does not read
+            raise UsageError(f"--{key}: the configuration says {options[key]}; name it on the command line")
+    return name, objective, options
+
+
 def train_parser(model: str, objective: str) -> Parser:
     """The parser for a model and an objective, which decide what options there are."""
     parser = make_parser("train", "[SOURCE]", "Learn a latent-variable model and write a run folder with its report.")
@@ -51,7 +67,7 @@ def train_parser(model: str, objective: str) -> Parser:
         help=f"{', '.join(BUILT_IN)}, a folder of images, an IDX, .npy or .npz file, a text file or a folder of them "
         "(default: digits)",
     )
-    parser.add_argument("--source", default="digits", help="the same as SOURCE, for a configuration file")
+    parser.add_argument("--source", type=str, default="digits", help="the same as SOURCE, for a configuration file")
     parser.add_argument("--config", action="config", help="a YAML file of options; a run's config.yaml repeats the run")
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder of the run (default: runs/<date>_<source>_<model>)"
@@ -110,12 +126,8 @@ def lasting(source: str) -> str:
 def resolve(options: Options, data: Dataset) -> None:
     """Put numbers where the user left the choice to us, so that config.yaml says what was done."""
     n, schema = len(data.train), data.schema
-    check_numbers(
-        **{
-            key: options[key]
-            for key in ("epochs", "batch_size", "learning_rate", "gradient_clip", "evaluation_samples")
-        }
-    )
+    numbers = ("epochs", "seconds", "batch_size", "learning_rate", "gradient_clip", "evaluation_samples")
+    check_numbers(**{key: options[key] for key in numbers})
     if options["evaluation_samples"] is None:
         tested = len(data.test or data.train) if schema.kind == "text" else 1
         decoded = (

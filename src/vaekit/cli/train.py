@@ -19,20 +19,19 @@ import vaekit
 from vaekit import runs
 from vaekit.cli.doctor import findings_json, print_findings
 from vaekit.cli.objective import check_no_code, objective_of, schedules_of
-from vaekit.cli.options import given, keywords_of, parse
+from vaekit.cli.options import keywords_of
 from vaekit.cli.plan import plan_lines
-from vaekit.cli.settings import FIT, NOT_KEPT, Options, lasting, resolve, train_parser
+from vaekit.cli.settings import FIT, NOT_KEPT, Options, lasting, read_options, resolve
 from vaekit.cli.tables import console, figures_table, print_json, shown
 from vaekit.cli.workplace import Workplace
 from vaekit.data import Batch, Dataset, load
 from vaekit.data.batches import steps_per_epoch
-from vaekit.errors import UsageError, VaekitError
+from vaekit.errors import VaekitError
 from vaekit.evaluation import diagnose, evaluate, to_json
 from vaekit.evaluation.gallery import gallery
 from vaekit.evaluation.texts import text_gallery
 from vaekit.files import write_json
 from vaekit.models import RECIPES, Model, make_model
-from vaekit.objectives import OBJECTIVES
 from vaekit.report import write_report
 from vaekit.training import History, fit
 from vaekit.training.aggressive import check_aggressive
@@ -42,13 +41,7 @@ from vaekit.training.pretraining import check_pretraining, pretrain
 
 def run(arguments: list[str]) -> int:
     """Train, evaluate, write the report. Returns the exit status."""
-    name = given(arguments, "model", "vae")
-    if name not in RECIPES:
-        raise UsageError(f"--model {name}: expected one of {', '.join(RECIPES)}")
-    objective = given(arguments, "objective", RECIPES[name].objective.__name__)
-    if objective not in OBJECTIVES:
-        raise UsageError(f"--objective {objective}: expected one of {', '.join(OBJECTIVES)}")
-    parsed = parse(train_parser(name, objective), arguments).as_dict()
+    name, _, parsed = read_options(arguments)
     options = {key: value for key, value in parsed.items() if key not in NOT_KEPT}
     options["source"] = lasting(parsed["given"] or options["source"])
     options["data_dir"] = options["data_dir"] and str(Path(options["data_dir"]).expanduser().absolute())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -76,6 +76,27 @@ def image_axes(values: np.ndarray, owner: str) -> np.ndarray:
         f"{owner}: shape {values.shape} is none of (n, d), (n, height, width), (n, height, width, 1 or 3) "
         "or (n, 1 or 3, height, width); reshape the array"
     )
+
+
+def array_of(values: Any, owner: str) -> np.ndarray:
+    """A NumPy array of numbers from an array, a tensor, a data frame or a list. Raises DataError for anything else, and
+    where values are masked: they are unknown."""
+    if np.ma.is_masked(values):
+        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
+        raise DataError(f"{owner}: row {row} holds a masked value; drop or fill such rows")
+    if isinstance(values, Tensor):
+        if values.layout != torch.strided:
+            raise DataError(f"{owner}: a sparse tensor; give to_dense() of it")
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if not hasattr(values, "__array__") and not isinstance(values, list | tuple):
+        hint = "; give toarray() of it" if hasattr(values, "toarray") else ""
+        kind = repr(values) if isinstance(values, str) else f"a {type(values).__name__}"
+        raise DataError(f"{owner}: expected an array of numbers, got {kind}{hint}")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{owner}: cannot be made an array of numbers ({str(error).splitlines()[0]})") from error
 
 
 def check_type(values: np.ndarray, owner: str) -> None:

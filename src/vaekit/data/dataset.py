@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data.arrays import array_of, check_type
 from vaekit.data.binarize import bernoulli_pixels
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError, UsageError
@@ -195,10 +196,22 @@ def keep_labels(split: Split, number: int, seed: int) -> Split:
 
 
 def as_split(rows: Any) -> Split:
-    """A Split from a Split, a tensor or an array: integers of any kind are not scaled, floats are used as they are."""
+    """A Split from a Split, a tensor, an array or a data frame: integers of any kind are not scaled, floats are used as they are.
+
+    Raises DataError where they are no rows of numbers.
+    """
     if isinstance(rows, Split):
         return rows
-    values = torch.as_tensor(rows)
+    if isinstance(rows, Dataset):
+        raise DataError(f"data: expected the rows of one part, got a Dataset; give its {', '.join(rows.splits())}")
+    if isinstance(rows, Tensor) and rows.layout == torch.strided:
+        values = rows
+    else:
+        array = array_of(rows, "data")
+        check_type(array, "data")
+        values = torch.from_numpy(np.ascontiguousarray(array))
+    if values.is_complex():
+        raise DataError("data: complex values; give their real and imaginary parts as columns")
     if values.dim() < 2:
         raise DataError(f"data: expected rows (n, ...), got shape {tuple(values.shape)}")
     return Split(values if values.is_floating_point() else values.float())

@@ -1,6 +1,6 @@
 """A folder of images -> one uint8 array. The class of an image is the name of its sub-folder.
 
-Images in a sub-folder `unlabelled` have no class.
+Images in a sub-folder `unlabelled` have no class. Where the sub-folders are parts (train and test, or valid), classes lie below them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vaekit.data.arrays import Raw
+from vaekit.data.parts import ROLES, completed
 from vaekit.errors import DataError
 
 _NO_CLASS = ("unlabelled", "unlabeled")
@@ -29,7 +30,7 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None, gray: bool | N
     white at 1 or, where one of the folder goes beyond it, at 255.
 
     Args:
-        folder: holds images, or one sub-folder per class that does.
+        folder: holds images, or one sub-folder per class that does, or sub-folders train, valid and test of either kind.
         image_size: (height, width) to bring every image to (scaled and centre-cropped). None keeps the images' own
             size when they share one of at most 64 pixels a side; otherwise 64 by 64, or the smallest side if less.
         gray: turn all images gray (True) or to colour (False) whatever they are.
@@ -38,7 +39,8 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None, gray: bool | N
         DataError: no image, an unreadable image (named), or images of which some have a class and some have none.
     """
     files = _image_files(folder)
-    labels, classes = _classes(folder, files)
+    parts = _parts(folder, files)
+    labels, classes = _classes(folder, files) if parts is None else _classes_of_parts(folder, files)
     size, mode, floats = _common_form(files, image_size)
     mode = mode if gray is None else "L" if gray else "RGB"
     channels = 3 if mode == "RGB" else 1
@@ -47,7 +49,8 @@ def read_folder(folder: Path, image_size: tuple[int, int] | None, gray: bool | N
     for row, file in enumerate(files):
         pixels = np.asarray(_fit(_open(file, mode, white), size))
         values[row] = pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
-    return Raw(values, labels, classes, maximum=255, channels_first=True)
+    own = None if parts is None else completed(parts, str(folder))
+    return Raw(values, labels, classes, own, maximum=255, channels_first=True)
 
 
 def has_images(folder: Path) -> bool:
@@ -90,7 +93,30 @@ def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield entry
 
 
-def _classes(folder: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+def _parts(folder: Path, files: list[Path]) -> dict[str, np.ndarray] | None:
+    """Row numbers of each part, where every image lies in a folder named after one and there is one to train on."""
+    names = [p.relative_to(folder).parts[0].lower() if p.parent != folder else "" for p in files]
+    if not set(names) <= set(ROLES) or "train" not in {ROLES[name] for name in names}:
+        return None
+    roles = np.array([ROLES[name] for name in names])
+    return {part: np.flatnonzero(roles == part) for part in ("train", "validation", "test")}
+
+
+def _classes_of_parts(folder: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    """Classes below the folders of parts, each folder by itself: a part may be without."""
+    found: dict[Path, str] = {}
+    for name in {p.relative_to(folder).parts[0] for p in files}:
+        mine = [p for p in files if p.relative_to(folder).parts[0] == name]
+        labels, classes = _classes(folder / name, mine, fewest=1)
+        if labels is not None and classes is not None:
+            found |= {p: classes[label] for p, label in zip(mine, labels, strict=True) if label >= 0}
+    names = tuple(sorted(set(found.values())))
+    if len(names) < 2:
+        return None, None
+    return np.array([names.index(found[p]) if p in found else -1 for p in files], np.int64), names
+
+
+def _classes(folder: Path, files: list[Path], fewest: int = 2) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     names = [p.relative_to(folder).parts[0] if p.parent != folder else None for p in files]
     if all(name is None for name in names):
         return None, None
@@ -99,7 +125,7 @@ def _classes(folder: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[
             f"{files[names.index(None)]}: lies beside class folders; move it into one of them, or into one named unlabelled"
         )
     classes = tuple(sorted({name for name in names if name is not None and name.lower() not in _NO_CLASS}))
-    if len(classes) < 2:
+    if len(classes) < fewest:
         return None, None
     number = {name: i for i, name in enumerate(classes)}
     return np.array([number.get(name or "", -1) for name in names], np.int64), classes

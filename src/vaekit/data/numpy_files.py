@@ -9,6 +9,10 @@ import numpy as np
 from vaekit.data.arrays import Raw, check_type
 from vaekit.errors import DataError
 
+_LABELS = ("labels", "y", "target")
+_OF_ALL_ROWS = (*_LABELS, "conditions", "condition_names")
+"""Arrays with a row for each example, beside an array of all examples."""
+
 
 def read_numpy(path: Path) -> Raw:
     """The examples in a file, with their labels, parts and conditions. Raises DataError where it is damaged."""
@@ -21,13 +25,17 @@ def read_numpy(path: Path) -> Raw:
             return Raw(content)
         with content:
             arrays = {key: content[key] for key in content.files}
+        for key, values in arrays.items():
+            if not isinstance(values, np.ndarray):  # what else an archive may hold
+                raise DataError(f"{path}: {key} is no array; save arrays alone, with numpy.savez")
     except DataError:
         raise
     except (OSError, ValueError, EOFError, KeyError) as error:
-        hint = "it holds Python objects, save numbers" if "pickle" in str(error) or "Object" in str(error) else error
+        objects = "pickle" in str(error) or "Object" in str(error)
+        hint = "it holds Python objects, save numbers" if objects else f"{error}; save or fetch it again"
         raise DataError(f"{path}: cannot be read ({hint})") from error
     except Exception as error:  # zipfile and NumPy's header parser raise errors of many kinds on damaged files
-        raise DataError(f"{path}: damaged NumPy file ({error})") from error
+        raise DataError(f"{path}: damaged NumPy file ({error}); save or fetch it again") from error
     return _from_named(arrays, path)
 
 
@@ -39,13 +47,17 @@ def _from_named(arrays: dict[str, np.ndarray], path: Path) -> Raw:
     name = next(iter(arrays)) if usual is None and len(arrays) == 1 else usual
     if name is None:
         raise DataError(f"{path}: no array named images, x, X or data among {', '.join(sorted(arrays)) or 'nothing'}")
-    labels = next((arrays[key] for key in ("labels", "y", "target") if key in arrays), None)
-    names = tuple(map(str, arrays["condition_names"])) if "condition_names" in arrays else None
+    labels = next((arrays[key] for key in _LABELS if key in arrays), None)
+    names = tuple(map(str, np.atleast_1d(arrays["condition_names"]))) if "condition_names" in arrays else None
     return Raw(arrays[name], labels, conditions=arrays.get("conditions"), condition_names=names)
 
 
 def _from_parts(arrays: dict[str, np.ndarray], path: Path) -> Raw:
     """Training and test examples; a tenth of the training rows is for validation."""
+    for key in _OF_ALL_ROWS:
+        if key in arrays:
+            instead = "put all examples in x" if key.startswith("condition") else "give y_train and y_test"
+            raise DataError(f"{path}: has x_train and {key}, which is not divided as they are; {instead}")
     train, test = arrays["x_train"], arrays["x_test"]
     check_type(train, f"{path}: x_train")
     check_type(test, f"{path}: x_test")

@@ -88,7 +88,7 @@ class Schema:
 
         Names that are not given are 0, names without a value 1. Raises UsageError where nothing in the schema answers to it.
         """
-        names = self.condition_names
+        text, names = str(text), self.condition_names
         if not names:
             raise UsageError("condition: the model was made for data without classes or conditions, and takes none")
         c, parts = torch.zeros(len(names)), [part.strip() for part in text.split(",")]

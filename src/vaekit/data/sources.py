@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from vaekit.data.arrays import Raw, as_stored, check_parts, describe, divide, examples_of, unlabelled
+from vaekit.data.arrays import Raw, array_of, as_stored, check_parts, describe, divide, examples_of, unlabelled
 from vaekit.data.binarize import draw_once
 from vaekit.data.dataset import Dataset, Split, keep_labels
 from vaekit.data.folder import read_folder
@@ -49,10 +49,10 @@ def load(
     """Read a source of images, vectors or sentences and divide it into training, validation and test rows.
 
     Args:
-        source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images, an IDX, .npy
-            or .npz file, a data frame, or an array of shape (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w); or
-            text: a list of strings, a text file (plain, .gz, .bz2 or .xz), or a folder with files train, valid and test. Lines
-            label<TAB>sentence have classes.
+        source: "digits", "shapes" (drawn, with known factors), "mnist", "fashion-mnist", a folder of images (a class a
+            sub-folder, or sub-folders train, valid and test), an IDX, .npy or .npz file, a data frame, or an array of shape
+            (n, d), (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w); or text: a list of strings, a text file (plain, .gz, .bz2
+            or .xz), or a folder with files train, valid and test. Lines label<TAB>sentence have classes.
         labels: class numbers (n,) when `source` is an array or a list.
         conditions, condition_names: numbers (n, C) that a conditional model is told of each row of an array, and their names
             (an .npz has arrays of these names); left out, it is told the class.
@@ -97,9 +97,11 @@ def load(
         if labelled is not None:
             data = replace(data, train=keep_labels(data.train, labelled, split_seed))
         return replace(data, source={**data.source, **how, **few})
+    if size is not None and not _has_free_size(source):
+        raise UsageError(f"image_size {image_size}: is for a folder of images and for shapes; these data have a size")
     raw, name = read_source(source, labels, None if data_dir is None else Path(data_dir), size)
     if conditions is not None:
-        raw = replace(raw, conditions=_array(conditions, "conditions"), condition_names=condition_names)
+        raw = replace(raw, conditions=array_of(conditions, "conditions"), condition_names=condition_names)
     data = _assemble(raw, name, split_seed)
     if labelled is not None:
         data = replace(data, train=keep_labels(data.train, labelled, split_seed))
@@ -119,12 +121,17 @@ def _check_kind(text: bool, **given: Any) -> None:
             )
 
 
+def _has_free_size(source: Any) -> bool:
+    """Whether images of a source are brought to a size that is asked for."""
+    return isinstance(source, str | Path) and (str(source) == "shapes" or Path(source).expanduser().is_dir())
+
+
 def read_source(
     source: Any, labels: Any, data_dir: Path | None, size: tuple[int, int] | None, gray: bool | None = None
 ) -> tuple[Raw, str]:
     """The rows of a source in its own order, and its name. `gray` forces a folder's images to gray or to colour."""
     if hasattr(source, "__array__"):
-        return Raw(_array(source, "array"), None if labels is None else _array(labels, "labels")), "array"
+        return Raw(array_of(source, "array"), None if labels is None else array_of(labels, "labels")), "array"
     if not isinstance(source, str | Path):
         kind = type(source).__name__
         raise DataError(f"source of type {kind}: expected a name, a path, an array of numbers or a list of strings")
@@ -147,19 +154,11 @@ def read_source(
         return read_folder(path, size, gray), name
     if not path.exists():
         raise DataError(f"{name}: no such file or folder, and no built-in set ({', '.join(BUILT_IN)})")
-    if path.suffix in (".npy", ".npz"):
+    if path.suffix.lower() in (".npy", ".npz"):
         return read_numpy(path), name
-    if path.suffix == ".gz" or "idx" in path.name or path.suffix == "":
+    if path.suffix.lower() == ".gz" or "idx" in path.name or path.suffix == "":
         return _read_idx_with_labels(path), name
     raise DataError(f"{name}: unknown kind of file; give a folder of images, an IDX file, a .npy, a .npz or a .txt")
-
-
-def _array(values: Any, name: str) -> np.ndarray:
-    """An array, or a tensor or data frame, which are made one. Raises DataError where values are masked: they are unknown."""
-    if np.ma.is_masked(values):
-        row = int(np.argwhere(np.ma.getmaskarray(values))[0][0])
-        raise DataError(f"{name}: row {row} holds a masked value; drop or fill such rows")
-    return np.asarray(values)
 
 
 def _read_idx_with_labels(path: Path) -> Raw:

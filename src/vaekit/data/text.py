@@ -18,18 +18,13 @@ from torch import Tensor
 from vaekit.data.arrays import divide
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.folder import has_images
+from vaekit.data.parts import ROLES
 from vaekit.data.run_folder import check_is_data
 from vaekit.data.schema import Schema
 from vaekit.data.sentences import Sentences, Sorted, is_text_file, read_text, sort_out
 from vaekit.data.standard import BUILT_IN
 from vaekit.data.vocabulary import EOS, PAD, UNK, Level, Vocabulary
 from vaekit.errors import DataError, UsageError
-
-_ROLES = {
-    "train": "train", "training": "train", "valid": "validation", "validation": "validation", "val": "validation",
-    "dev": "validation", "test": "test",
-}  # fmt: skip
-"""A word in a file's name, and the part of the data that the file then is."""
 
 _IDX = b"\0\0"
 
@@ -163,7 +158,7 @@ def _read(
         return {"all": _from_list(source, labels)}, "sentences"
     path = Path(source).expanduser()
     files = _text_files(path) if path.is_dir() else [path]
-    roles = {f: next((_ROLES[w] for w in re.split(r"[^a-z]+", f.name.lower()) if w in _ROLES), None) for f in files}
+    roles = {f: next((ROLES[w] for w in re.split(r"[^a-z]+", f.name.lower()) if w in ROLES), None) for f in files}
     if path.is_dir() and "train" in roles.values():
         named = {part: [f for f in files if roles[f] == part] for part in ("train", "validation", "test")}
     else:
@@ -213,7 +208,8 @@ def _divided(parts: dict[str, Sorted], seed: int, owner: str) -> dict[str, Sorte
         return parts
     if len(pool.sentences) < 10:
         many = f"{len(pool.sentences)} sentence{'' if len(pool.sentences) == 1 else 's'}, too few to train, validate and test on"
-        raise DataError(f"{owner}: {many}; give at least 10 (sentences split cuts running text after full stops)")
+        other = "line takes each line for one" if pool.how == "split" else "split cuts running text after full stops"
+        raise DataError(f"{owner}: {many}; give at least 10 (sentences {other})")
     train, validation, test = divide(len(pool.sentences), seed, owner)
     drawn = {"validation": validation, "test": test}
     rest = [train, *(rows for part, rows in drawn.items() if part not in missing)]

@@ -27,7 +27,7 @@ def row_seeds(x: Tensor, seed: int) -> list[int]:
     rows: Iterable[np.ndarray] = x.detach().cpu().float().contiguous().flatten(1).numpy()
     if not x.is_floating_point():
         rows = (np.trim_zeros(row, "b") for row in rows)
-    key = seed.to_bytes(16, "little", signed=True)
+    key = int(seed).to_bytes(16, "little", signed=True)
     return [
         int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest(), "little") >> 1 for row in rows
     ]
@@ -88,7 +88,7 @@ class RowSeeded(Distribution):
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         q, shape = self.plain, torch.Size(sample_shape)
         if self._from_noise is None:
-            return q.rsample(shape)
+            return q.rsample(shape) if q.has_rsample else q.sample(shape)
         return self._from_noise(self._noise(shape.numel())).view(*shape, *q.batch_shape, *q.event_shape)
 
     def become(self, q: Distribution) -> None:

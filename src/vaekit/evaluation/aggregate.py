@@ -30,7 +30,7 @@ from vaekit.distributions.seeded import RowSeeded, row_seeds, unseeded
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.figures import Figures, Question
-from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batch_at, check_likelihood, check_rows
+from vaekit.evaluation.rows import MEMORY, ROWS, at_rest, batch_at, check_examples, check_likelihood
 from vaekit.models.base import LatentModel, Model
 
 _TENSORS = 32
@@ -61,7 +61,7 @@ def aggregate_posterior(
     for name, value in (("most", most), ("samples", samples)):
         if value < 1:
             raise UsageError(f"aggregate_posterior: {name} {value}: expected at least 1")
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     index = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:most].sort().values
     with at_rest(model):
         parts = _parts(model, split, index, samples, seed)

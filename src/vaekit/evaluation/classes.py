@@ -10,7 +10,7 @@ from torch import Tensor
 from vaekit.errors import DataError, UsageError
 from vaekit.evaluation.estimate import Estimate, share_of
 from vaekit.evaluation.figures import Figures, Question
-from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.evaluation.rows import at_rest, batches, check_examples
 from vaekit.models.base import Model
 
 
@@ -19,7 +19,7 @@ def class_probabilities(model: Model, rows: Any) -> Tensor:
     classify = getattr(model, "classify", None)
     if not callable(classify):
         raise UsageError(f"class_probabilities: {type(model).__name__} has no classifier q(y|x); take model m2")
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     with at_rest(model):
         return torch.cat([classify(batch.x).exp().cpu() for batch in batches(model, split)])
 
@@ -29,7 +29,7 @@ def class_accuracy(model: Model, rows: Any) -> Estimate:
 
     Raises UsageError for a model that does not classify, DataError where no row has a label.
     """
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     found = class_probabilities(model, split).argmax(-1)
     if split.labels is None or not bool(split.labelled.any()):
         raise DataError(f"class_accuracy: the {split.name} rows have no labels")

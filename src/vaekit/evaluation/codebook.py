@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.rows import at_rest, batches, check_rows, device_of
+from vaekit.evaluation.rows import at_rest, batches, check_examples, device_of
 from vaekit.models.base import Model
 
 
@@ -57,9 +57,10 @@ def codebook_usage(model: Model, rows: Any) -> dict[str, Estimate]:
     used = float(sum((c > 0).sum() for c in whole))
     every = sum((level > 0).sum(1) for level in drawn)
     how = f"exp of the entropy of the codes at all positions, {of}" + (", mean over levels" if levels > 1 else "")
+    errors = [None if n == 1 else float(np.std(values)) for values in (spread, every)]
     return {
-        "perplexity": Estimate(mean, float(spread.std()), n, "codes", how),
-        "codes_used": Estimate(used, float(np.std(every)), n, "codes", f"entries that occur at all, {of}"),
+        "perplexity": Estimate(mean, errors[0], n, "codes", how),
+        "codes_used": Estimate(used, errors[1], n, "codes", f"entries that occur at all, {of}"),
     }
 
 
@@ -83,7 +84,7 @@ def code_shape(model: Model) -> tuple[int, int, int]:
 
 def _entries(model: Model, rows: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """For every level the entries that occur (U,) and their counts in each example (n, U), most frequent first."""
-    coded, split = _with_codes(model), check_rows(rows)
+    coded, split = _with_codes(model), check_examples(model, rows)
     with at_rest(model):
         words = torch.cat(
             [coded.quantiser.words(coded.codes(*batch))[0].cpu() for batch in batches(model, split)]

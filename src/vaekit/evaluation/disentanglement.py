@@ -5,7 +5,7 @@ factorvae_score  accuracy of guessing which factor was held fixed from the dimen
 dci              disentanglement, completeness and informativeness of a forest that predicts factors   Eastwood & Williams, ICLR 2018
 sap              gap between the two dimensions that predict a factor best, alone                      Kumar et al., ICLR 2018
 
-All take codes (n, D) and factors (n, F) of integers, and lie between 0 (no relation) and 1.
+All take codes (n, D) and factors (n, F) of integers, and lie between 0 (no relation; of the FactorVAE score chance, 1 / F) and 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _RARE = 10
 def mutual_information(z: np.ndarray, factors: np.ndarray, bins: int = _BINS) -> np.ndarray:
     """(D, F) mutual information in nats of each dimension, cut into `bins` even bins, with each factor.
 
-    The bias of so many cells, (r - 1)(c - 1) / 2n (Miller, 1955), is taken off.
+    The bias of so many cells where nothing is known of each other, (r - 1)(c - 1) / 2n (Miller, 1955), is taken off. Where much is
+    known it is less, so that few rows make a perfect code look worse: factors of 3, 4, 12, 8 and 8 values have a MIG of 0.99 at 921
+    rows and of 0.86 at 100.
     """
     n = len(z)
     low, high = z.min(0), z.max(0)
@@ -78,7 +80,7 @@ def factorvae_score(z: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> flo
     """
     rng = np.random.default_rng(seed)
     spread = z.std(0)
-    used = np.flatnonzero(spread > 1e-6 * np.abs(z).max())
+    used = np.flatnonzero(spread > 1e-6 * np.abs(z).max(0))
     if not len(used):
         return 0.0
     scaled = z[:, used] / spread[used]
@@ -112,7 +114,8 @@ def dci(z: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> dict[str, float
         )
         importance[:, f] = forest.feature_importances_
         chance = np.bincount(factors[fit, f]).max() / len(fit)
-        informed.append(max(0.0, (forest.score(z[held], factors[held, f]) - chance) / (1 - chance)))
+        right = forest.score(z[held], factors[held, f])  # of rows that have but one value there is nothing to know
+        informed.append(0.0 if chance == 1 else max(0.0, (right - chance) / (1 - chance)))
     total = importance.sum()
     by_dim = _concentration(importance) @ importance.sum(1) / total if total > 0 else 0.0
     by_factor = _concentration(importance.T) @ importance.sum(0) / total if total > 0 else 0.0

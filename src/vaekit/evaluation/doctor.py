@@ -34,7 +34,7 @@ from vaekit.errors import UsageError
 from vaekit.evaluation.course import effective_beta, overfitting, underfitting, warm_up
 from vaekit.evaluation.findings import Case, Finding
 from vaekit.evaluation.outcome import dead_codes, importance_sampling, memorised
-from vaekit.evaluation.rows import at_rest
+from vaekit.evaluation.rows import at_rest, check_dataset
 from vaekit.evaluation.symptoms import (
     aggregate_posterior,
     likelihood_scale,
@@ -43,6 +43,7 @@ from vaekit.evaluation.symptoms import (
     posterior_variance,
 )
 from vaekit.models.base import Model
+from vaekit.models.examples import check_classes
 
 CHECKS: tuple[Callable[[Case], Finding | None], ...] = (
     posterior_collapse,
@@ -82,8 +83,11 @@ def diagnose(
         evaluation: figures in the form of evaluation.json.
         seed: of the choice of rows and of all draws.
 
-    A check that does not apply to a model is left out. Raises RunError where a weight is not finite.
+    A check that does not apply to a model is left out. Raises RunError where a weight is not finite, UsageError for data that are
+    no Dataset, DataError where they have other classes than the model.
     """
+    check_dataset(data, "diagnose")
+    check_classes(model, data.schema, "diagnose")
     case = Case(model, data, list(history), config or {}, evaluation or {}, seed)
     found = []
     with at_rest(model):

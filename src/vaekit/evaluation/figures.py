@@ -27,7 +27,7 @@ from vaekit.evaluation.likelihood import (
     mean_log_likelihood,
 )
 from vaekit.evaluation.probes import probes
-from vaekit.evaluation.rows import MEMORY, at_rest, batches, check_rows
+from vaekit.evaluation.rows import MEMORY, at_rest, batches, check_examples
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
 from vaekit.objectives import reconstruction
@@ -95,7 +95,7 @@ def plain_distortion(asked: Question) -> Figures:
     """-log p(x|z) at the encoder's code, where the bound does not hold it already."""
     if asked.model.has_likelihood or not asked.model.has_posterior:
         return {}
-    split = check_rows(asked.rows)
+    split = check_examples(asked.model, asked.rows)
     with at_rest(asked.model):
         values = [reconstruction(asked.model, batch).distortion.cpu() for batch in batches(asked.model, split)]
     return {"distortion": mean_of(torch.cat(values), "nats", f"-log p({asked.model.observes}|z) at the encoder's code")}
@@ -141,7 +141,7 @@ def kl_parts(asked: Question) -> Figures:
 
 def reconstruction_error(model: Model, rows: Any) -> Estimate:
     """Mean squared difference per element between an example and its reconstruction."""
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     with at_rest(model):
         errors = [(model.reconstruct(x, c) - x).square().flatten(1).mean(1).cpu() for x, c in batches(model, split)]
     return mean_of(torch.cat(errors), "squared error", "mean over elements, code at the posterior mean")

@@ -32,7 +32,7 @@ from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.memory import bytes_per_draw
-from vaekit.evaluation.rows import MEMORY, at_rest, batch_at, check_likelihood, check_rows
+from vaekit.evaluation.rows import MEMORY, at_rest, batch_at, check_examples, check_likelihood, largest
 from vaekit.models.base import Model
 from vaekit.models.recipes import Origin
 
@@ -68,11 +68,11 @@ def gaps(
     for name, value in (("most", most), ("steps", steps), ("samples", samples)):
         if value < 1:
             raise UsageError(f"gaps: {name} {value}: expected at least 1")
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     index = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:most].sort().values
     found = []
     with at_rest(model):
-        cost = bytes_per_draw(model, batch_at(model, split, index[:1]))
+        cost = bytes_per_draw(model, largest(model, split.take(index)))
         for chosen in index.split(max(1, MEMORY // (_HELD * _DRAWS * cost))):
             batch = batch_at(model, split, chosen)
             found.append(_gaps(model, batch, steps, samples, max(1, MEMORY // (cost * len(chosen))), seed))
@@ -93,7 +93,7 @@ def check_gaps(model: Model, rows: Any) -> None:
     if not model.latent_dim:
         raise UsageError("gaps: this model has no code, so its log p(x) is exact; leave them out")
     with at_rest(model):
-        batch = batch_at(model, check_rows(rows), slice(0, 1))
+        batch = batch_at(model, check_examples(model, rows), slice(0, 1))
         q = model.posterior(batch.x, batch.c)
     if not _is_diagonal(q):
         origin = getattr(model, "origin", None)

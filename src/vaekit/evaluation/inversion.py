@@ -18,7 +18,7 @@ from torch import Tensor
 from vaekit.distributions.posteriors import BOX
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.evaluation.rows import at_rest, batches, check_examples
 from vaekit.models.base import Model
 from vaekit.priors import UniformBox
 
@@ -71,7 +71,7 @@ def inversion_error(model: Model, rows: Any, *, steps: int = 200, seed: int = 0)
     It stands where `reconstruction_error` stands for a model that encodes, and is not the same thing: the code was chosen
     with the example in sight of its own error, so that an encoder's is the harder task.
     """
-    split, errors = check_rows(rows), []
+    split, errors = check_examples(model, rows), []
     with at_rest(model):
         for batch in batches(model, split):
             z = invert(model, *batch, steps=steps, seed=seed)

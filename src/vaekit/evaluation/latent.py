@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.evaluation.rows import ROWS, at_rest, batches, check_likelihood, check_rows, seeded_posterior
+from vaekit.evaluation.rows import ROWS, at_rest, batches, check_examples, check_likelihood, seeded_posterior
 from vaekit.models.base import Model
 from vaekit.objectives.draw import check_count
 
@@ -21,7 +21,7 @@ the prior, N(0, I). The code of a model without a likelihood has no unit, and th
 
 def codes(model: Model, rows: Any) -> Tensor:
     """The posterior's mean of every example, (n, D), on the CPU."""
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     with at_rest(model):
         return torch.cat([model.encode(*batch).cpu() for batch in batches(model, split)])
 
@@ -54,7 +54,7 @@ def _rates(model: Model, rows: Any, name: str, samples: int, seed: int) -> tuple
     """`name` of the draws of every row, (n, parts), None where the model has no such thing; and whether it has layers."""
     check_likelihood(model, name)
     check_count("samples", samples)
-    split, parts = check_rows(rows), []
+    split, parts = check_examples(model, rows), []
     with at_rest(model):
         one = model.draw(*next(batches(model, split, 1)))
         layered = one.kl_per_layer is not None
@@ -71,7 +71,7 @@ def active_units(model: Model, rows: Any, *, threshold: float = ACTIVE) -> Estim
 
     Without a likelihood the threshold is a part of the largest variance of a dimension.
     """
-    split = check_rows(rows)
+    split = check_examples(model, rows)
     z = codes(model, split)
     above = _variance_of(model, z, threshold)
     what = f"variance of the posterior mean over the {split.name} rows above {threshold:g}"

@@ -35,6 +35,7 @@ from vaekit.evaluation.threads import shared_out
 from vaekit.evaluation.weighing import FIRST_LOOK, Weights, standard_errors, weigh
 from vaekit.models.base import Model
 from vaekit.objectives import elbo as elbo_objective
+from vaekit.objectives.draw import check_count
 from vaekit.priors import leaves_box
 
 _CACHE = 12 * 2**20
@@ -160,6 +161,10 @@ class Importance(NamedTuple):
     draws: Tensor | None = None
     wanted: float | None = None
 
+    def made(self, samples: int) -> int:
+        """Draws of the median example where at most `samples` were asked for."""
+        return samples if self.draws is None else int(self.draws.median())
+
 
 def importance_sampling(
     model: Model,
@@ -218,7 +223,7 @@ def effective_draws(found: Importance, samples: int) -> Estimate:
     """Of the median example among those that `importance_sampling` found; its estimator says where they are too few."""
     made = samples if found.draws is None else round(float(found.draws.mean()))
     middle = median_of(found.effective, "draws", "median of (sum w)^2 / sum w^2", made)
-    too_few = trust(middle.value, samples) is not None
+    too_few = trust(middle.value, found.made(samples)) is not None
     return replace(middle, estimator=f"{middle.estimator}, too few to trust log p(x)") if too_few else middle
 
 
@@ -273,7 +278,7 @@ def mean_log_likelihood(model: Model, found: Importance, samples: int) -> Estima
     told = bool(model.condition_dim) and not model.condition_optional
     drawn = "importance sampling from q(z|x,c), of log p(x|c)" if told else "importance sampling from q(z|x)"
     how = _ONE_CODE if model.quantised else drawn + _short_of(model)
-    if not model.quantised and trust(float(found.effective.median()), samples) is not None:
+    if not model.quantised and trust(float(found.effective.median()), found.made(samples)) is not None:
         how += f", {TOO_FEW}"
     if found.draws is None or found.wanted is None:
         return mean_of(found.log_px, "nats", how, samples)
@@ -300,7 +305,6 @@ def iwae_bound(model: Model, rows: Any, *, samples: int = 50, memory: int = MEMO
 
 
 def _check_samples(samples: int, memory: int) -> None:
-    if samples < 1:
-        raise UsageError(f"samples {samples}: expected at least 1 draw")
+    check_count("samples", samples)
     if memory < 1:
         raise UsageError(f"memory {memory}: expected a positive number of bytes")

@@ -22,7 +22,7 @@ from vaekit.evaluation.estimate import Estimate, median_of
 from vaekit.evaluation.features import Features, default_features, in_batches
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.repeating import in_units, nearer_to_training, unit_of
-from vaekit.evaluation.rows import at_rest, batch_at, check_rows
+from vaekit.evaluation.rows import at_rest, batch_at, check_examples
 from vaekit.evaluation.samples import STATISTICS, nearest, sample_quality
 from vaekit.models.base import Model
 from vaekit.models.gan import GAN
@@ -77,7 +77,7 @@ def sample_figures(
     Raises UsageError for a model that has nothing to sample from, DataError for fewer than 40 real rows.
     """
     given = as_split(data.test if split is None else split)
-    real = check_rows(given)
+    real = check_examples(model, given)
     if not model.can_sample:
         raise UsageError(f"sample_figures: {type(model).__name__} has no prior to sample from; train a vae")
     if len(real) < LEAST:

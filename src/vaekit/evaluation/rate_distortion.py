@@ -98,8 +98,10 @@ def check_betas(betas: Iterable[float]) -> list[float]:
     weights = sorted(float(beta) for beta in betas)
     if len(set(weights)) < 2 or len(set(weights)) < len(weights):
         raise UsageError(f"betas {_listed(weights)}: expected two or more different weights of the rate, as 0.1,1,10")
-    if not 0 < weights[0] <= weights[-1] < math.inf:
+    if not all(0 < weight < math.inf for weight in weights):
         raise UsageError(f"betas {_listed(weights)}: expected positive numbers")
+    if len({f"{weight:g}" for weight in weights}) < len(weights):
+        raise UsageError(f"betas {_listed(weights)}: two are the same to six digits; give different weights")
     return weights
 
 

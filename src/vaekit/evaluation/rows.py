@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.conditional import held
-from vaekit.data import Batch, Split, as_split
+from vaekit.data import Batch, Dataset, Split, as_split
 from vaekit.distributions.seeded import RowSeeded, row_seeds
 from vaekit.errors import DataError, UsageError
 from vaekit.models.base import Model, check_weights
-from vaekit.models.recipes import Origin
+from vaekit.models.examples import check_split
 
 MEMORY = 128 * 2**20
 """Bytes that one chunk of an evaluation may take, unless the caller says otherwise."""
@@ -36,14 +36,16 @@ def at_rest(model: Model) -> Iterator[None]:
     Raises RunError where a weight is not finite.
     """
     check_weights(model, type(model).__name__)
-    training = model.training
+    training = {module: module.training for module in model.modules()}
     model.eval()
     torch.empty(_LARGE, dtype=torch.uint8)
     try:
-        with torch.no_grad(), torch.random.fork_rng(), held(model):
+        # outside inference mode, in which an evaluation that needs a slope would quietly get none
+        with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(), held(model):
             yield
     finally:
-        model.train(training)
+        for module, was in training.items():
+            module.training = was
 
 
 def check_rows(rows: Any) -> Split:
@@ -54,23 +56,19 @@ def check_rows(rows: Any) -> Split:
     return split.fixed()
 
 
-def check_examples(model: Model, rows: Any) -> Split:
-    """`check_rows`, and every row could be an example of the model's data. Raises DataError for others.
+def check_dataset(data: Any, what: str) -> None:
+    """Raise UsageError for anything but a Dataset, whose parts and schema are asked for."""
+    if not isinstance(data, Dataset):
+        kind = type(data).__name__
+        raise UsageError(
+            f"{what}: takes a Dataset, got a {kind}; make one with vaekit.load, or name a figure's own function"
+        )
 
-    A density is not asked where the rows are none: it answers with a number for grays that were never scaled.
-    """
-    split, origin = check_rows(rows), getattr(model, "origin", None)
-    if not isinstance(origin, Origin):
-        return split
-    bounded = origin.arguments.get("likelihood") == "continuous-bernoulli"
-    for x in split.batches(ROWS):
-        origin.schema.check(x, split.name)
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            raise DataError(f"{split.name}: a value is not finite (NaN or infinity); drop or fill such rows")
-        if bounded and (float(x.min()) < 0 or float(x.max()) > 1):
-            raise DataError(
-                f"{split.name}: values are not between 0 and 1, where likelihood continuous-bernoulli lives"
-            )
+
+def check_examples(model: Model, rows: Any) -> Split:
+    """`check_rows`, and every row could be an example of the model's data. Raises DataError for others."""
+    split = check_rows(rows)
+    check_split(model, split)
     return split
 
 

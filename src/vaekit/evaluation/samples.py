@@ -46,10 +46,21 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     return max(0.0, float((a.mean(0) - b.mean(0)).square().sum() + spread))
 
 
+_TIE = 1e-9
+"""Squared distances that differ by less, in units of the mean squared length, are the same: features that are whole numbers
+have many of them, and products of matrices round each in its own way."""
+
+
 def _distances(a: Tensor, b: Tensor) -> Tensor:
     """(n, m) distances, in double precision and around b's mean: products of matrices lose the digits that lengths share."""
     centre = b.double().mean(0)
     return torch.cdist(a.double() - centre, b.double() - centre, compute_mode="use_mm_for_euclid_dist")
+
+
+def _in_balls(of: Tensor, x: Tensor, k: int) -> Tensor:
+    """(n, m) whether each of `x` (n, F) lies in the k-NN ball of each row of `of` (m, F), its surface counted."""
+    tie = _TIE * float((of.double() - of.double().mean(0)).square().sum(1).mean())
+    return _distances(x, of).square() <= _radii(of, k).square() + tie
 
 
 def nearest(x: Tensor, rows: Tensor, size: int = 4096) -> Tensor:
@@ -69,7 +80,7 @@ def _radii(x: Tensor, k: int) -> Tensor:
 
 def precision(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["precision"]) -> float:
     """Share of `fake` that lies within the k-NN ball of some real row."""
-    return float((_distances(fake, real) <= _radii(real, k)).any(1).float().mean())
+    return float(_in_balls(real, fake, k).any(1).float().mean())
 
 
 def recall(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["recall"]) -> float:
@@ -79,12 +90,12 @@ def recall(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["recall"]) -> float:
 
 def density(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["density"]) -> float:
     """Real k-NN balls that hold a fake row, on average over fake rows and in units of k; about 1 for equal laws."""
-    return float((_distances(fake, real) <= _radii(real, k)).float().sum(1).mean()) / k
+    return float(_in_balls(real, fake, k).float().sum(1).mean()) / k
 
 
 def coverage(real: Tensor, fake: Tensor, k: int = _NEIGHBOURS["coverage"]) -> float:
     """Share of real rows whose k-NN ball holds at least one fake row."""
-    return float((_distances(fake, real) <= _radii(real, k)).any(0).float().mean())
+    return float(_in_balls(real, fake, k).any(0).float().mean())
 
 
 def two_sample(real: Tensor, fake: Tensor) -> float:

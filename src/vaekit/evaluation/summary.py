@@ -24,9 +24,10 @@ from vaekit.evaluation.figures import (
 )
 from vaekit.evaluation.gaps import check_gaps, gaps_of_some
 from vaekit.evaluation.quality import quality
-from vaekit.evaluation.rows import MEMORY, check_rows
+from vaekit.evaluation.rows import MEMORY, check_dataset, check_examples
 from vaekit.evaluation.text import sentences
 from vaekit.models.base import Model
+from vaekit.models.examples import check_classes
 
 FIGURES: tuple[Callable[[Question], Figures], ...] = (
     likelihood,
@@ -91,10 +92,12 @@ def evaluate(
         DataError: no rows to evaluate.
         RunError: a weight of the model is not finite.
     """
+    check_dataset(data, "evaluate")
+    check_classes(model, data.schema, "evaluate")
     rows = data.test if split is None else split
     if rows is None:
         raise DataError("evaluate: the data have no test rows")
-    check_rows(rows)
+    check_examples(model, rows)
     return answer(
         Question(
             model,

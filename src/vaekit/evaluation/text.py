@@ -29,7 +29,7 @@ from vaekit.errors import UsageError
 from vaekit.evaluation.estimate import Estimate, mean_of, ratio_of
 from vaekit.evaluation.figures import Figures, Question
 from vaekit.evaluation.likelihood import mean_log_likelihood
-from vaekit.evaluation.rows import at_rest, batches, check_rows
+from vaekit.evaluation.rows import at_rest, batches, check_examples, check_rows
 from vaekit.models.base import Model
 from vaekit.models.recipes import origin_of
 
@@ -88,7 +88,7 @@ def word_counts(rows: Any, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
 
 def token_accuracy(model: Model, rows: Any) -> Estimate:
     """Part of the tokens, ends counted, that the decoder finds most probable after the true ones, code at the posterior's mean."""
-    split, right, all_ = check_rows(rows), [], []
+    split, right, all_ = check_examples(model, rows), [], []
     with at_rest(model):
         for x, c in batches(model, split):
             real = x != PAD

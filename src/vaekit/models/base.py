@@ -109,12 +109,32 @@ class LatentModel(Model):
         return self.second_stage is not None and bool(self.second_stage.fitted)
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        c = self._told(c, x)
         return self.encoder(x) if c is None else self.encoder(x, c)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        c = self._told(c, z)
         return self.decoder(z) if c is None else self.decoder(z, c)
 
+    def _told(self, c: Tensor | None, like: Tensor) -> Tensor | None:
+        """The condition in the form that the parts take. Raises UsageError where there has to be none, or another one."""
+        if not self.condition_dim:
+            if c is not None and hasattr(
+                self, "origin"
+            ):  # parts that were put together by hand may take what they like
+                raise UsageError("condition: this model takes none; leave c out")
+            return c
+        if c is None:
+            raise UsageError(f"condition: this model has to be told one; give c (n, {self.condition_dim})")
+        found = torch.as_tensor(c)
+        if not found.dim() or found.shape[-1] != self.condition_dim:
+            hint = "; classes are told as one-hot rows" if found.dim() == 1 else ""
+            raise UsageError(f"condition: shape {tuple(found.shape)}, expected (n, {self.condition_dim}){hint}")
+        return found.to(like) if like.is_floating_point() else found.float()
+
     def _prior(self, c: Tensor | None) -> Distribution:
+        if c is not None or self.condition_dim:
+            c = self._told(c, next(self.parameters()))
         if self.prior is None:
             raise UsageError(
                 "an autoencoder has no prior to sample from; train a vae, or an autoencoder with a second_stage"
@@ -123,8 +143,13 @@ class LatentModel(Model):
 
     def draw(self, x: Tensor, c: Tensor | None = None, samples: int = 1, q: Distribution | None = None) -> Draw:
         q = self.posterior(x, c) if q is None else q
-        z = q.rsample(torch.Size((samples,)))
+        z = drawn_from(q, torch.Size((samples,)))
         log_px = self.decode(z, c).log_prob(x)
+        if log_px.shape != z.shape[:2]:
+            raise UsageError(
+                f"likelihood: log p(x|z) has shape {tuple(log_px.shape)}, expected one number for each draw and row "
+                f"{tuple(z.shape[:2])}; wrap the decoder's distribution in torch.distributions.Independent"
+            )
         if self.prior is None:
             return Draw(z=z, log_px=log_px, log_pz=None, log_qz=None)
         p, plain = self._prior(c), unseeded(q)
@@ -165,8 +190,22 @@ class LatentModel(Model):
         return self.posterior(x, c).mean
 
 
+def drawn_from(q: Distribution, shape: torch.Size) -> Tensor:
+    """Draws of q with their gradient; without one where none is asked for and q has none to give."""
+    if q.has_rsample:
+        return q.rsample(shape)
+    if torch.is_grad_enabled():
+        raise UsageError(
+            f"posterior {type(q).__name__}: its draws have no gradient; take vaekit.elbo with gradient='score'"
+        )
+    return q.sample(shape)
+
+
 def _sampled(p: Distribution, n: int) -> Tensor:
     """n draws (n, D): one from each of p's n rows, or all from p where it has no rows."""
+    if n < 0 or (p.batch_shape and p.batch_shape[0] not in (1, n)):
+        told = f" for {p.batch_shape[0]} conditions" if p.batch_shape else ""
+        raise UsageError(f"sample: {n} examples{told}; give at least 0, and one condition for each")
     return p.sample() if p.batch_shape else p.sample(torch.Size((n,)))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from vaekit.data.schema import Schema
 from vaekit.errors import DataError, RunError, UsageError
 from vaekit.models.base import Model
@@ -60,7 +62,13 @@ def recipe(
         signature = inspect.signature(function)
 
         @wraps(function)
-        def make(schema: Schema, **keywords: Any) -> Model:
+        def make(schema: Schema, *more: Any, **keywords: Any) -> Model:
+            if more:
+                raise UsageError(f"model {key}: {more[0]!r}: give arguments by name, as in latent_dim=8")
+            if not isinstance(schema, Schema):
+                hint = "give its schema" if isinstance(getattr(schema, "schema", None), Schema) else "as data.schema"
+                raise UsageError(f"model {key}: is made for a schema, got a {type(schema).__name__}; {hint}")
+            keywords = {name: _plain(value) for name, value in keywords.items()}
             try:
                 bound = signature.bind(schema, **keywords)
             except TypeError as error:
@@ -72,6 +80,8 @@ def recipe(
                     f"model {key}: is for {_for(kinds)}, these data are {_for((schema.kind,))}; {_instead(schema)}"
                 )
             bound.apply_defaults()
+            for name, value in keywords.items():
+                _check_kind(f"model {key}: {name}", value, signature.parameters[name].default)
             arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in list(bound.arguments.items())[1:]}
             model = function(schema, **keywords)
             known = replace(schema, examples=None)  # nobody's rows are kept with a model
@@ -82,6 +92,22 @@ def recipe(
         return make
 
     return register
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy as Python's own, which a run can keep."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return tuple(_plain(one) for one in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _check_kind(what: str, value: Any, default: Any) -> None:
+    """Raise UsageError where something else is given for a whole number, or for the sizes of layers."""
+    if isinstance(default, int) and not isinstance(default, bool) and not isinstance(value, int):
+        raise UsageError(f"{what} {value!r}: expected a whole number")
+    sizes = isinstance(value, tuple) and all(isinstance(one, int) for one in value)
+    if what.endswith(": hidden") and value is not None and not sizes:
+        raise UsageError(f"{what} {value!r}: expected sizes of layers, as (256, 256)")
 
 
 _PLURAL = {"image": "images", "vector": "vectors", "text": "sentences"}

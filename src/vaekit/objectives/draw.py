@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from numbers import Integral
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -116,8 +117,24 @@ class Objective(Protocol):
     def __call__(self, model: Drawing, batch: Batch) -> Terms: ...
 
 
+def check_terms(terms: Any, rows: int, name: str = "") -> None:
+    """Raise UsageError unless an objective returned Terms of a number for each row, its loss with a gradient."""
+    what = f"objective {name}".strip()
+    if not isinstance(terms, Terms):
+        raise UsageError(f"{what}: returned a {type(terms).__name__}; expected vaekit.Terms(loss, rate, distortion)")
+    for key in ("loss", "rate", "distortion"):
+        value = getattr(terms, key)
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if shape != (rows,):
+            raise UsageError(f"{what}: its {key} is {shape}, expected a tensor ({rows},), a number for each row")
+    if not terms.loss.requires_grad:
+        raise UsageError(f"{what}: its loss has no gradient; it is detached from the parameters that it should move")
+
+
 def check_count(name: str, value: int) -> None:
-    """Raise UsageError unless a number of draws is at least 1."""
+    """Raise UsageError unless a number of draws is a whole one of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise UsageError(f"{name} {value!r}: expected a whole number")
     if value < 1:
         raise UsageError(f"{name} {value}: expected at least 1")
 

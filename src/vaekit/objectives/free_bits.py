@@ -39,7 +39,8 @@ def free(draw: Draw, rate: Tensor, free_bits: float, per: Per, over: Over) -> Te
     """
     if per == "dimension" and draw.kl_per_dim is None:
         raise UsageError(f"free_bits {free_bits}: needs a positive number and a closed KL for each dimension")
-    if per == "code" and over == "example" and draw.kl is None:
+    by_draws = draw.kl is None or (draw.kl_per_layer is not None and draw.kl_per_dim is None)
+    if per == "code" and over == "example" and by_draws:
         raise UsageError(
             f"free_bits {free_bits}: this KL is known by draws alone, too noisy for one example; take them over the batch"
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
-
 from vaekit.errors import UsageError
+
+with warnings.catch_warnings():  # importing it silences torch's warnings of schedulers in the whole process
+    from accelerate import Accelerator as Accelerator
+    from accelerate.state import AcceleratorState, PartialState
 
 Device = Literal["auto", "cpu"]
 Precision = Literal["no", "bf16", "fp16"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from vaekit.data import Dataset, Schema, Split, as_split
 from vaekit.data.batches import steps_per_epoch
 from vaekit.errors import DataError, UsageError
 from vaekit.models.base import Model
+from vaekit.models.examples import check_classes, check_split
 from vaekit.models.recipes import RECIPES, Origin, Recipe
 from vaekit.objectives import Terms, elbo
 from vaekit.training.aggressive import aggressively
@@ -25,6 +26,9 @@ from vaekit.training.progress import Bar, Progress, Silent
 from vaekit.training.schedules import cosine
 from vaekit.training.update import Player
 from vaekit.updates import Schedule, Update
+
+_LARGEST = 1e38
+"""A learning rate or norm beyond it would be infinite among weights in single precision."""
 
 
 def fit(
@@ -70,7 +74,8 @@ def fit(
             rows and codes rises no more (He et al., ICLR 2019; see `training/aggressive.py`); 0 moves all at every step.
         patience: stop after so many epochs without a better validation ELBO and give the model its best weights; epochs at
             whose end a schedule is not where it ends, as in a warm-up, do not count.
-        seed: of the order of rows and of all noise; the process's own random state is left as it was.
+        seed: of the order of rows and of all noise; the process's own random state is left as it was. That state is one for
+            all threads: trainings in threads of one process disturb each other's noise.
         device: "auto" takes an accelerator where there is one.
         precision: "bf16" or "fp16" for mixed precision.
         on_epoch: called with each epoch's record.
@@ -97,8 +102,9 @@ def fit(
         raise UsageError(
             f"learning_rate_decay {learning_rate_decay!r}: expected none or cosine, and a number to decay from"
         )
-    if not isinstance(seed, int) or seed < 0:
+    if not isinstance(seed, Integral) or seed < 0:
         raise UsageError(f"seed {seed}: expected a whole number of at least 0")
+    epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's own are numbers too
     if patience is not None and dataset.validation is None:
         raise UsageError(f"patience {patience}: early stopping needs validation rows; give a Dataset that has them")
     _check_fits(model, dataset)
@@ -115,7 +121,9 @@ def fit(
         start = learning_rate
         learning_rate = cosine(start, 0.0, steps) if seconds is None else cosine_by(clock, start, 0.0, seconds)
     objective = objective or (elbo if own is None else own.objective)
-    chosen = list(updates or _players_of(model, dataset, objective, schedules or {}))
+    for name, schedule in (schedules or {}).items():
+        check_schedule(objective, name, schedule)
+    chosen = _told(updates, dataset) if updates else _players_of(model, dataset, objective, schedules or {})
     if aggressive:
         held, every = dataset.validation or dataset.train, steps_per_epoch(len(dataset.train), batch_size)
         chosen[0] = aggressively(chosen[0], model, held, most=aggressive, measure_every=every)
@@ -142,15 +150,53 @@ def _players_of(
     return [replace(first, schedules=dict(schedules)), *others]
 
 
+def _told(updates: Sequence[Update], data: Dataset) -> list[Update]:
+    """Players that were given, each told of the data what its objective asks."""
+    if isinstance(updates, Update) or not all(isinstance(update, Update) for update in updates):
+        raise UsageError("updates: expected a list of vaekit.Update")
+    for update in updates:
+        for name, schedule in update.schedules.items():
+            check_schedule(update.objective, name, schedule)
+    return [
+        replace(u, objective=with_dataset_size(with_labelled_share(u.objective, data.train), len(data.train)))
+        for u in updates
+    ]
+
+
+def check_schedule(objective: Callable[..., Terms], name: str, schedule: Any) -> None:
+    """Raise UsageError unless the objective has a keyword of this name and the schedule is a function of the step."""
+    if not callable(schedule):
+        raise UsageError(
+            f"schedules: {name} {schedule!r}: expected a function of the step, as schedules.linear(0, 1, 500)"
+        )
+    known = _parameters_of(objective)
+    if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        keywords = [key for key, p in known.items() if p.kind is p.KEYWORD_ONLY]
+        said = f"; it has {', '.join(keywords)}" if keywords else ""
+        raise UsageError(f"schedules: {name}: the objective has no such keyword{said}")
+
+
+def _parameters_of(objective: Callable[..., Terms]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of an objective. Raises UsageError where it was given others than it has."""
+    try:
+        return inspect.signature(objective).parameters
+    except (TypeError, ValueError) as error:
+        if not isinstance(objective, partial):
+            return {}
+        given = ", ".join(objective.keywords)
+        takes = ", ".join(p for p in inspect.signature(objective.func).parameters if p not in ("model", "batch"))
+        raise UsageError(f"objective: was given {given}; it takes {takes}") from error
+
+
 def with_dataset_size(objective: Callable[..., Terms], rows: int) -> Callable[..., Terms]:
     """The objective, told the number of training rows where it has a keyword `dataset_size` that is not set yet."""
-    keyword = inspect.signature(objective).parameters.get("dataset_size")
+    keyword = _parameters_of(objective).get("dataset_size")
     return objective if keyword is None or keyword.default is not None else partial(objective, dataset_size=rows)
 
 
 def with_labelled_share(objective: Callable[..., Terms], train: Split) -> Callable[..., Terms]:
     """The objective, told which part of the training rows is labelled where it has a keyword `labelled_share` not set yet."""
-    keyword = inspect.signature(objective).parameters.get("labelled_share")
+    keyword = _parameters_of(objective).get("labelled_share")
     if keyword is None or keyword.default is not None:
         return objective
     return partial(objective, labelled_share=float(train.labelled.double().mean()))
@@ -171,11 +217,17 @@ def _as_dataset(data: Any) -> Dataset:
 
 
 def check_numbers(**values: float | None) -> None:
-    """Raise UsageError unless every value is None or a finite number above 0, and whole where it counts something."""
+    """Raise UsageError unless every value is None or a number above 0 that single precision can hold, and whole where it
+    counts something."""
     for name, value in values.items():
-        if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"{name} {value}: expected a number above 0")
-        if value is not None and name in ("epochs", "batch_size", "patience") and not isinstance(value, int):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise UsageError(f"{name} {value!r}: expected a number")
+        if not 0 < value < _LARGEST:
+            above = "" if not value > 0 else f", and below {_LARGEST:g}"
+            raise UsageError(f"{name} {value}: expected a number above 0{above}")
+        if name in ("epochs", "batch_size", "patience") and not isinstance(value, Integral):
             raise UsageError(f"{name} {value}: expected a whole number")
 
 
@@ -190,10 +242,13 @@ def check_patience(patience: int | None, updates: Sequence[Update]) -> None:
 def _check_fits(model: Model, data: Dataset) -> None:
     if len(data.train) == 0:
         raise DataError("fit: the training split is empty")
+    check_classes(model, data.schema, "fit")
     origin, shape = getattr(model, "origin", None), tuple(data.train.values.shape[1:])
     if isinstance(origin, Origin) and origin.schema.shape != shape:
         raise DataError(f"fit: the model was made for examples of shape {origin.schema.shape}, the data have {shape}")
     if not isinstance(origin, Origin) or origin.schema.kind != "text":
+        for split in data.splits().values():
+            check_split(model, split)
         return
     if data.train.lengths is None:
         raise DataError(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from vaekit.data import Batch, Dataset, Split
@@ -18,7 +17,9 @@ from vaekit.data.batches import epoch_batches, steps_per_epoch
 from vaekit.errors import TrainingError
 from vaekit.models.base import Model
 from vaekit.objectives import Terms, elbo, reconstruction
+from vaekit.objectives.draw import check_terms
 from vaekit.training.clock import Clock
+from vaekit.training.engine import Accelerator
 from vaekit.training.history import History, Record
 from vaekit.training.progress import Progress
 from vaekit.training.update import Player, restore_gradients
@@ -135,6 +136,8 @@ class Training:
             group["lr"] = player.learning_rate(self.step)
         optimizer.zero_grad(set_to_none=True)
         terms: Terms = self.forwards[number](batch, player.keywords(self.step))
+        if self.at == 0:
+            check_terms(terms, len(batch.x), player.update.name)
         with torch.no_grad():
             means = torch.stack((terms.loss, terms.rate, terms.distortion)).mean(1)
         if means.device.type == "cpu" and not math.isfinite(means[0].item()):

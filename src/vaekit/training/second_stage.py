@@ -42,7 +42,7 @@ def fit_prior(
     data: Any,
     kind: Literal["mixture", "flow"] | None = None,
     *,
-    components: int = 10,
+    components: int | None = None,
     epochs: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 2e-3,
@@ -56,8 +56,9 @@ def fit_prior(
         data: a Dataset (its training rows are used), a Split, or an array or tensor of rows.
         kind: "mixture" of `components` Gaussians with full covariances, by expectation-maximisation, or "flow", by
             gradient; None for the second stage that the model's recipe made (its `second_stage`).
-        components, epochs, batch_size, learning_rate: the first of a mixture, the others of a flow (epochs: 20 unless
-            given) or of a VQ-VAE's prior over codes (epochs: see `fit_code_prior`).
+        components: of a mixture; left out, as many as the recipe's `prior_components`, else 10.
+        epochs, batch_size, learning_rate: of a flow (epochs: 20 unless given), or of a VQ-VAE's prior over codes (epochs: see
+            `fit_code_prior`).
         seed: of the draws of codes and of the fit.
         progress: a bar on the terminal while a flow is fitted.
 
@@ -90,28 +91,45 @@ def fit_prior(
         return float(second.at(z, *([] if c is None else [c])).mean())
 
 
-def _second_stage_of(model: Model, kind: str | None, components: int) -> SecondStage:
+def _second_stage_of(model: Model, kind: str | None, components: int | None) -> SecondStage:
     """The model's second stage, made now where `kind` asks for one; a run of the model then has it too."""
     if not isinstance(model, LatentModel):
         raise UsageError(f"fit_prior: {type(model).__name__} is no LatentModel, its prior cannot be replaced")
     if kind is None:
         if model.second_stage is None:
             raise UsageError("fit_prior: this model has no second stage; say which kind, mixture or flow")
+        if components is not None:
+            raise UsageError(f"fit_prior: components {components}: this model's second stage is made; give kind too")
         return model.second_stage
     origin = getattr(model, "origin", None)
     if isinstance(origin, Origin):
         if "second_stage" not in origin.arguments:
             raise UsageError(f"fit_prior: recipe {origin.recipe} has no second_stage, so a run could not keep it")
-        components = origin.arguments.get("prior_components", components)
+        components = _kept_components(origin, components)
     scale = condition_scale(origin.schema) if model.condition_dim and isinstance(origin, Origin) else None
-    second = make_second_stage(kind, model.latent_dim, components, model.condition_dim, scale)
+    second = make_second_stage(
+        kind, model.latent_dim, 10 if components is None else components, model.condition_dim, scale
+    )
     if second is None:
         raise UsageError(f"fit_prior: kind {kind!r}: expected mixture or flow")
     if isinstance(origin, Origin):
-        model.origin = replace(origin, arguments=origin.arguments | {"second_stage": kind})  # type: ignore[assignment]
+        kept = {"second_stage": kind} | ({} if components is None else {"prior_components": components})
+        model.origin = replace(origin, arguments=origin.arguments | kept)  # type: ignore[assignment]
     like = next(model.parameters())
     model.second_stage = second.to(like.device, like.dtype)
     return second
+
+
+def _kept_components(origin: Origin, asked: int | None) -> int | None:
+    """The number of components, which a run keeps once for the prior and the second stage."""
+    own = origin.arguments.get("prior_components")
+    if asked is None or own is None or asked == own:
+        return own if asked is None else asked
+    if origin.arguments.get("prior") in ("mixture", "vamp"):
+        raise UsageError(
+            f"fit_prior: components {asked}: the model's prior has {own} and a run keeps one number; leave components out"
+        )
+    return asked
 
 
 @torch.no_grad()
