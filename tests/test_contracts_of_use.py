@@ -294,6 +294,13 @@ def test_a_likelihood_of_elements_is_told_to_be_wrapped():
         train(model, REAL)
 
 
+def test_free_bits_of_a_code_in_layers_are_too_noisy_for_one_example(real):
+    model = vk.models.two_layer(real[1].schema, latent_dims=(3, 2), hidden=(8,))
+    with pytest.raises(UsageError, match="take them over the batch"):
+        train(model, real[1], partial(vk.elbo, free_bits=0.5, free_bits_per="code"))
+    train(model, real[1], partial(vk.elbo, free_bits=0.5, free_bits_per="code", free_bits_over="batch"))
+
+
 # ---- state
 
 
@@ -312,6 +319,20 @@ def test_annealing_keeps_its_slopes_in_inference_mode(real):
     with torch.inference_mode():
         assert annealed().value == outside
         assert np.isfinite(evaluation.gaps(model, rows, steps=2, samples=2)["amortisation_gap"].value)
+
+
+def test_a_chain_that_goes_too_far_is_turned_back_and_torch_checks_again(real):
+    class Steep(Conditional):
+        def forward(self, z):
+            mean = z.sum(-1, keepdim=True).expand(*z.shape[:-1], 5)
+            return Independent(Normal(mean, 1e-4), 1)
+
+    parts = real[0]
+    model = LatentModel(parts.encoder, Steep(), parts.prior, 2)
+    found = evaluation.annealed_importance_sampling(model, torch.tensor(REAL[:3]).float(), temperatures=3, seed=0)
+    assert not np.isnan(found.value)
+    with pytest.raises(ValueError, match="constraint"):
+        Normal(torch.tensor(torch.nan), 1.0)
 
 
 def test_training_leaves_the_warnings_alone(real):

@@ -8,6 +8,8 @@ Step sizes are learned on chains that are then thrown away, so the chains that c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -52,8 +54,8 @@ class Path:
         self.base = self.prior if start == "prior" else _law(model, batch, start)
 
     def at(self, z: Tensor) -> State:
-        """Densities and gradients at z (K, B, D)."""
-        with torch.enable_grad():
+        """Densities and gradients at z (K, B, D); not finite where a proposal went too far, which is then not taken."""
+        with torch.enable_grad(), _unchecked():
             z = z.detach().requires_grad_()
             base = self.base.log_prob(z)
             rest = self.model.decode(z, self.batch.c).log_prob(self.batch.x)
@@ -141,6 +143,17 @@ def row(batch: Batch, at: int | slice) -> Batch:
     """Some rows of a batch, one row as a batch of one."""
     at = slice(at, at + 1) if isinstance(at, int) else at
     return Batch(batch.x[at], None if batch.c is None else batch.c[at])
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Distributions of a user's own say NaN where their arguments are, and do not raise."""
+    was = Distribution._validate_args  # type: ignore[attr-defined]
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(was)
 
 
 def _gradient(value: Tensor, z: Tensor) -> Tensor:
