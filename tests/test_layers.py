@@ -19,6 +19,7 @@ LAYERS = [
     "conditional",
     "priors",
     "objectives",
+    "optimizers",
     "updates",
     "models",
     "training",

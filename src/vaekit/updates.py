@@ -15,15 +15,6 @@ Schedule = Callable[[int], float]
 """A number as a function of the optimiser step (see `training.schedules`)."""
 
 
-def adam(
-    parameters: list[nn.Parameter], learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
-) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba, ICLR 2015), fused from 10,000 parameters on: below, starting threads costs more than it saves."""
-    floating = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
-    fused = floating and sum(p.numel() for p in parameters) >= 10_000
-    return torch.optim.Adam(parameters, learning_rate, betas=betas, fused=fused)
-
-
 @dataclass(frozen=True)
 class Update:
     """An objective, the parameters it moves, and how often.

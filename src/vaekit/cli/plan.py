@@ -115,9 +115,10 @@ def _training(model: Model, options: dict[str, Any]) -> str:
     where = device if device != "cpu" else f"cpu, {threads} thread{'s' if threads > 1 else ''}"
     stopping = f" · patience {options['patience']}" if options["patience"] else ""
     clip = f" · gradient clip {options['gradient_clip']:g}" if options["gradient_clip"] else ""
+    kind = options["optimizer"].capitalize()
     decay = "" if options["learning_rate_decay"] == "none" else f" ({options['learning_rate_decay']} to 0)"
     return _remedies(options) + (
-        f"{_length(options)} · batch {options['batch_size']} · Adam {options['learning_rate']:g}{decay}"
+        f"{_length(options)} · batch {options['batch_size']} · {kind} {options['learning_rate']:g}{decay}"
         f"{stopping}{clip} · seed {options['seed']} · {where}"
     )
 

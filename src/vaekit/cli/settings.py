@@ -23,6 +23,7 @@ FIT = (
     "batch_size",
     "learning_rate",
     "learning_rate_decay",
+    "optimizer",
     "gradient_clip",
     "aggressive",
     "patience",
@@ -99,7 +100,7 @@ def train_parser(model: str, objective: str) -> Parser:
     helps = {
         "epochs": "passes over the training rows (default: enough for 12,000 steps, between 10 and 100)",
         "batch_size": "rows a step (default: 128, 64 below 10,000 training rows)",
-        "learning_rate": "of Adam",
+        "learning_rate": "of the optimiser",
         "patience": "stop after so many epochs without a better validation ELBO, and take the best weights; 0 never stops "
         "(default: a fifth of the epochs)",
         "learning_rate_decay": "cosine takes the learning rate down to 0 over the whole training",

@@ -46,8 +46,9 @@ from vaekit.networks import MLP
 from vaekit.networks.joined import Joined
 from vaekit.objectives import Draw, Terms, reconstruction
 from vaekit.objectives.encoded_games import code_criticism, code_game
+from vaekit.optimizers import adam
 from vaekit.priors import make_prior
-from vaekit.updates import Update, adam
+from vaekit.updates import Update
 
 
 class AAE(Model):

@@ -133,7 +133,7 @@ class LatentModel(Model):
         return found.to(like) if like.is_floating_point() else found.float()
 
     def _prior(self, c: Tensor | None) -> Distribution:
-        if c is not None or self.condition_dim:
+        if self.condition_dim:
             c = self._told(c, next(self.parameters()))
         if self.prior is None:
             raise UsageError(

@@ -47,8 +47,9 @@ from vaekit.models.parts import (
 from vaekit.models.recipes import recipe
 from vaekit.objectives import Draw, Terms
 from vaekit.objectives.adversarial import adversarial, critic_loss, criticism, rules_of
+from vaekit.optimizers import adam
 from vaekit.priors import make_prior
-from vaekit.updates import Update, adam
+from vaekit.updates import Update
 
 NoisePriorName = Literal["normal", "uniform"]
 

@@ -48,8 +48,9 @@ from vaekit.models.recipes import recipe
 from vaekit.networks.mlp import activation_module
 from vaekit.objectives import Draw, Terms, elbo
 from vaekit.objectives.encoded_games import feature_criticism, feature_game, feature_log_density
+from vaekit.optimizers import adam
 from vaekit.priors import StandardNormal
-from vaekit.updates import Update, adam
+from vaekit.updates import Update
 
 _WIDTH = 256
 """Features of a critic whose network has no hidden layer of its own to take them from."""

@@ -9,8 +9,9 @@ from torch import nn
 from vaekit.data import Batch
 from vaekit.errors import UsageError
 from vaekit.objectives import Terms
+from vaekit.optimizers import adam
 from vaekit.training.by_hand import by_hand
-from vaekit.updates import Schedule, Update, adam
+from vaekit.updates import Schedule, Update
 
 
 class Player(nn.Module):
