@@ -119,9 +119,8 @@ class LatentModel(Model):
     def _told(self, c: Tensor | None, like: Tensor) -> Tensor | None:
         """The condition in the form that the parts take. Raises UsageError where there has to be none, or another one."""
         if not self.condition_dim:
-            if c is not None and hasattr(
-                self, "origin"
-            ):  # parts that were put together by hand may take what they like
+            by_hand = not hasattr(self, "origin")  # such parts may take what they like
+            if c is not None and not by_hand:
                 raise UsageError("condition: this model takes none; leave c out")
             return c
         if c is None:
