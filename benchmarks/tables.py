@@ -82,7 +82,7 @@ ROWS = {
         82.43, VAMP, GATED | {"prior": "vamp", "prior_components": 500}, 380, 1.5e-3, path=True, warm_up=0.2, lag=5
     ),
     "vamp-standard": Row(math.nan, f"dynamic MNIST, {EXEMPLAR}", GATED, 380, 1.5e-3, path=True, warm_up=0.2),
-    "fashion": Row(228.70, FASHION, GATED, 140, 1e-2, data="fashion-mnist", batch_size=500, warm_up=0.2, muon=True),
+    "fashion": Row(228.70, FASHION, GATED, 300, data="fashion-mnist", warm_up=0.2),
 }
 
 
