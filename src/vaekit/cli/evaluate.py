@@ -92,9 +92,10 @@ def run(arguments: list[str]) -> int:
         print_json(to_json(figures) | extra)
     else:
         out.print(figures_table(figures, found.model.latent_dim, beside=other))
-    told = [] if path is None else [f"{len(rows):,} rows, one a line: {path}"]
+    told = []
     if path is not None:  # once the figures are shown: what took an hour is not lost with a file
         write_columns(path, per_example(mine))
+        told.append(f"{len(rows):,} rows, one a line: {path}")
     if options.write:
         write_json(found.path / "evaluation.json", found.evaluation | to_json(own))
         write_report(found.path)

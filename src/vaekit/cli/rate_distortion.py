@@ -75,9 +75,10 @@ def _say_what_is_kept(folder: Path, source: str, points: list[dict[str, Any]], a
     """Draw the curve through the points there are, if it takes no more than two, and say where they lie."""
     if not points:
         return
-    kept = folder if len(points) < 2 else folder / "rate_distortion.json"
-    with contextlib.suppress(VaekitError):  # the first error is the one to tell
-        kept = kept if len(points) < 2 else write_curve(folder, source, points)
+    kept = folder
+    if len(points) > 1:
+        with contextlib.suppress(VaekitError):  # the first error is the one to tell
+            kept = write_curve(folder, source, points)
     console(to_stderr=True).print(f"saved      {len(points)} of {asked} points in {shown(kept)}", markup=False)
 
 

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.arrays import divide
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.folder import has_images
-from vaekit.data.parts import ROLES
+from vaekit.data.parts import ROLES, drawn_for_missing
 from vaekit.data.run_folder import check_is_data
 from vaekit.data.schema import Schema
 from vaekit.data.sentences import Sentences, Sorted, is_text_file, read_text, sort_out
@@ -202,19 +201,15 @@ def _at(found: Sorted, rows: np.ndarray) -> Sorted:
 
 def _divided(parts: dict[str, Sorted], seed: int, owner: str) -> dict[str, Sorted]:
     """Train, validation and test; what the source does not have is drawn from its (training) sentences."""
-    missing = [part for part in ("validation", "test") if part not in parts]
     pool = parts["all" if "all" in parts else "train"]
-    if not missing:
+    if {"validation", "test"} <= set(parts):
         return parts
     if len(pool.sentences) < 10:
         many = f"{len(pool.sentences)} sentence{'' if len(pool.sentences) == 1 else 's'}, too few to train, validate and test on"
         other = "line takes each line for one" if pool.how == "split" else "split cuts running text after full stops"
         raise DataError(f"{owner}: {many}; give at least 10 (sentences {other})")
-    train, validation, test = divide(len(pool.sentences), seed, owner)
-    drawn = {"validation": validation, "test": test}
-    rest = [train, *(rows for part, rows in drawn.items() if part not in missing)]
-    found = {"train": _at(pool, np.concatenate(rest))}
-    return found | {part: _at(pool, drawn[part]) if part in missing else parts[part] for part in drawn}
+    drawn = drawn_for_missing(len(pool.sentences), parts, seed, owner)
+    return {part: _at(pool, drawn[part]) if part in drawn else parts[part] for part in ("train", "validation", "test")}
 
 
 def _class_names(parts: dict[str, Sorted]) -> tuple[str, ...] | None:

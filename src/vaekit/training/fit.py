@@ -125,9 +125,10 @@ def fit(
         start = learning_rate
         learning_rate = cosine(start, 0.0, steps) if seconds is None else cosine_by(clock, start, 0.0, seconds)
     objective = objective or (elbo if own is None else own.objective)
-    for name, schedule in (schedules or {}).items():
-        check_schedule(objective, name, schedule)
     chosen = _told(updates, dataset) if updates else _players_of(model, dataset, objective, schedules or {})
+    for update in chosen:
+        for name, schedule in update.schedules.items():
+            check_schedule(update.objective, name, schedule)
     chosen = _optimized(chosen, optimizer, model)
     if aggressive:
         held, every = dataset.validation or dataset.train, steps_per_epoch(len(dataset.train), batch_size)
@@ -159,9 +160,6 @@ def _told(updates: Sequence[Update], data: Dataset) -> list[Update]:
     """Players that were given, each told of the data what its objective asks."""
     if isinstance(updates, Update) or not all(isinstance(update, Update) for update in updates):
         raise UsageError("updates: expected a list of vaekit.Update")
-    for update in updates:
-        for name, schedule in update.schedules.items():
-            check_schedule(update.objective, name, schedule)
     return [
         replace(u, objective=with_dataset_size(with_labelled_share(u.objective, data.train), len(data.train)))
         for u in updates
